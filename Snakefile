@@ -1,0 +1,35 @@
+# Ada-Instruct: ten sample instructions of a task in, a verified training set out.
+# The way of the data, stage by stage, is the order of the includes.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+
+
+scattergather:
+    shards=config["sampling"]["shards"],
+
+
+wildcard_constraints:
+    task=r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?",
+    role="generator",
+
+
+include: "rules/fetch_model.smk"
+include: "rules/train.smk"
+include: "rules/generate_instructions.smk"
+include: "rules/filter_instructions.smk"
+include: "rules/label_instructions.smk"
+include: "rules/verify_samples.smk"
+
+
+rule all:
+    input:
+        collect("<results>/{task}_verified.jsonl", task=TASKS),
+    default_target: True

@@ -1,0 +1,46 @@
+# In:  a task's tuned generator.
+# Out: the raw texts of one shard.
+
+
+rule generate_instructions:
+    input:
+        generator="<results>/{task}/generator",
+        task=ancient(task_file),
+        script="scripts/generate_instructions.py",
+        library=SAMPLING_LIBRARY,
+    output:
+        ensure("<results>/{task}/generations/{scatteritem}.jsonl", non_empty=True),
+    log:
+        "<logs>/{task}/generate_instructions/{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/{task}/generate_instructions/{scatteritem}.jsonl"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem="32GB",
+        runtime="12h",
+    params:
+        module=as_py_module(),
+        sections=task_sections("instruction"),
+        chat_format=lookup("generator/chat_format", within=config),
+        samples=lookup("sampling/count", within=config),
+        shard=shard_number,
+        shards=lookup("sampling/shards", within=config),
+        batch_size=lookup("sampling/batch_size", within=config),
+        temperature=sampling_setting("temperature"),
+        top_k=sampling_setting("top_k"),
+        top_p=sampling_setting("top_p"),
+        max_new_tokens=sampling_setting("max_new_tokens"),
+        seed=lookup("seed", within=config),
+    shell:
+        """
+        python -m {params.module} --task {input.task} --generator {input.generator} \
+            --chat-format {params.chat_format} --count {params.samples} \
+            --shard {params.shard} --shards {params.shards} \
+            --batch-size {params.batch_size} --temperature {params.temperature} \
+            --top-k {params.top_k} --top-p {params.top_p} \
+            --max-new-tokens {params.max_new_tokens} --seed {params.seed} \
+            --output {output} --log {log}
+        """

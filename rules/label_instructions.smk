@@ -1,0 +1,50 @@
+# In:  the kept instructions.
+# Out: a row a reply of the labelling model: its answer, or the reason why it has none. The replies
+#      themselves live in .cache/completions/, which Snakemake does not know and never deletes.
+
+
+rule label_instructions:
+    input:
+        instructions="<results>/{task}_instructions.jsonl",
+        model=fetched_label_model(),
+        task=ancient(task_file),
+        script="scripts/label_instructions.py",
+        library=LABEL_LIBRARY,
+    output:
+        labeled=ensure("<results>/{task}_labeled.jsonl", non_empty=True),
+    log:
+        "<logs>/{task}/label_instructions.log",
+    benchmark:
+        "<benchmarks>/{task}/label_instructions.jsonl"
+    # Compute nodes often have no way to an endpoint outside the cluster.
+    localrule: not labels_locally()
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=int(labels_locally()),
+        mem="32GB",
+        runtime="12h",
+    params:
+        module=as_py_module(),
+        sections=task_sections("label"),
+        endpoint=lookup("label/endpoint", within=config),
+        model=label_model,
+        replies=lookup("label/replies", within=config),
+        temperature=lookup("label/temperature", within=config),
+        top_p=lookup("label/top_p", within=config),
+        max_tokens=lookup("label/max_tokens", within=config),
+        in_flight=lookup("label/in_flight", within=config),
+        timeout=lookup("label/timeout", within=config),
+        attempts=lookup("label/attempts", within=config),
+        server_log="logs/{task}/label_server.log",
+    shell:
+        """
+        python -m {params.module} --task {input.task} --instructions {input.instructions} \
+            --endpoint {params.endpoint} --model {params.model:q} \
+            --replies {params.replies} --temperature {params.temperature} \
+            --top-p {params.top_p} --max-tokens {params.max_tokens} \
+            --in-flight {params.in_flight} --timeout {params.timeout} \
+            --attempts {params.attempts} --journal .cache/completions/{wildcards.task}.jsonl \
+            --server-log {params.server_log} --labeled {output.labeled} --log {log}
+        """

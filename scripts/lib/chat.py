@@ -1,0 +1,32 @@
+"""How a user turn is framed for a model: the text before it and the text after it."""
+
+from typing import TYPE_CHECKING
+
+from scripts.lib.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Any text that no template holds by itself: the frame is what stands around it.
+_MARK = "\u2402user-turn\u2403"
+
+
+def user_turn_frame(tokenizer: "PreTrainedTokenizerBase", chat_format: str) -> tuple[str, str]:
+    """The texts before and after the content of a chat's first user turn.
+
+    `chat_format` is `model` for the tokenizer's own chat template, `llama2` for
+    `[INST] ... [/INST]`, which base models such as Code Llama are tuned with, or `none`.
+    Raises `UserError` where `model` is asked of a tokenizer without a template.
+    """
+    if chat_format == "none":
+        return tokenizer.bos_token or "", ""
+    if chat_format == "llama2":
+        return f"{tokenizer.bos_token or ''}[INST] ", " [/INST]"
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"the model {tokenizer.name_or_path} has no chat template: "
+            "set 'chat_format: llama2' in config.yaml"
+        )
+    text = tokenizer.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)
+    before, _, after = text.partition(_MARK)
+    return before, after

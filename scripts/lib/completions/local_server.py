@@ -1,0 +1,107 @@
+"""An OpenAI-compatible endpoint on this machine, for as long as a block runs."""
+
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.lib.console import say
+from scripts.lib.errors import UserError
+from scripts.lib.lifetime import die_with_parent
+from scripts.lib.models import device_and_dtype
+
+START_SECONDS = 600
+STOP_SECONDS = 10
+# Short pages let the requests of a run share the cache of their common beginning.
+PAGE_TOKENS = 16
+
+
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _command(model: str, port: int) -> list[str]:
+    device, dtype = device_and_dtype()
+    return [
+        sys.executable,
+        str(Path(sysconfig.get_path("scripts")) / "transformers"),
+        "serve",
+        model,
+        "--continuous-batching",
+        f"--device={device}",
+        f"--dtype={str(dtype).removeprefix('torch.')}",
+        f"--cb-block-size={PAGE_TOKENS}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+    ]
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "no message"
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _healthy(port):
+        if server.poll() is not None:
+            raise UserError(f"the label server ended at its start: {_last_line(log)} (see {log})")
+        if time.monotonic() > deadline:
+            raise UserError(f"the label server was not ready after {START_SECONDS} s (see {log})")
+        time.sleep(0.5)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def serve(model: str, log: Path) -> Iterator[str]:
+    """Serve a model with continuous batching on a free loopback port.
+
+    Yields the endpoint's base URL once the server is healthy. The server is stopped however the
+    block ends, and the kernel kills it when this process is killed. Raises `UserError` where the
+    server does not come up.
+    """
+    port = free_port()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as stream:
+        server = subprocess.Popen(
+            _command(model, port),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            # A session of its own: Ctrl-C reaches only us, and we stop it when replies are safe.
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+            env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
+        )
+        try:
+            say(f"label server: starting {model} on port {port}")
+            _wait_until_healthy(server, port, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            _stop(server)

@@ -1,0 +1,199 @@
+"""What a step shows: one stream for the terminal, the same text in the step's log.
+
+`run_step` is the frame of every script: it copies whatever the process and its children print to
+the terminal *and* to the log, turns an expected failure into one line and an exit status, and ends
+the step when the Snakemake that started it is gone.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from scripts.lib.errors import UserError
+from scripts.lib.lifetime import end_with_snakemake
+
+REPORT_SECONDS = 30.0
+
+# Where a progress bar may be drawn: the terminal itself, which the log must not see.
+_terminal = sys.stderr
+
+
+class _Tee:
+    """Copies everything written to file descriptors 1 and 2 to the terminal and to a log file.
+
+    It works on descriptors, not on `sys.stdout`, so that libraries written in C and child
+    processes are heard as well.
+    """
+
+    def __init__(self, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = open(log, "wb", buffering=0)
+        self._saved = os.dup(1), os.dup(2)
+        read_end, write_end = os.pipe()
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        self._reader = threading.Thread(target=self._copy, args=(read_end,), daemon=True)
+        self._reader.start()
+        self.terminal = os.fdopen(os.dup(self._saved[1]), "w", buffering=1, errors="replace")
+
+    def _copy(self, read_end: int) -> None:
+        while chunk := os.read(read_end, 1 << 16):
+            for write in (lambda c: os.write(self._saved[1], c), self._log.write):
+                try:
+                    write(chunk)
+                except OSError:
+                    # A full disk or a closed terminal must not end a step that still can work.
+                    pass
+        os.close(read_end)
+
+    def log_only(self, line: str) -> None:
+        """Write a line to the log but not to the terminal."""
+        self._log.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Give the descriptors back and wait until everything has been copied."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(self._saved[0], 1)
+        os.dup2(self._saved[1], 2)
+        # A child that is still alive would hold the pipe open: do not wait for it for ever.
+        self._reader.join(timeout=2)
+        self._log.close()
+
+
+_tee: _Tee | None = None
+
+
+def step_parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser for a step, with the step's docstring as help and the option `--log`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--log", type=Path, help="file that receives a copy of all messages")
+    return parser
+
+
+def _explain(error: OSError) -> str | None:
+    """One line for the operating-system errors that a user can do something about."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full: free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return f"{where}may not be written or read: check the permissions"
+    return None
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether a library reports a full disk in words of its own (safetensors does)."""
+    return "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+def run_step(main: Callable[[], None]) -> None:
+    """Run the `main` of a step's script and leave the process with its exit status.
+
+    Status 0 is success, 1 a failure (one line for what the user can put right, a traceback for a
+    bug), 130 Ctrl-C, 143 SIGTERM.
+    """
+    global _tee, _terminal
+    options, _ = step_parser(None).parse_known_args(
+        [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]
+    )
+    if options.log:
+        try:
+            _tee = _Tee(options.log)
+        except OSError as error:
+            sys.exit(f"error: {_explain(error) or error}")
+        _terminal = _tee.terminal
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    end_with_snakemake()
+    status = 1
+    try:
+        main()
+        status = 0
+    except UserError as error:
+        say(f"error: {error}")
+    except KeyboardInterrupt:
+        say("interrupted: run the same command again to go on")
+        status = 130
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(bool(error.code))
+    except Exception as error:
+        line = _explain(error) if isinstance(error, OSError) else None
+        if line is None and _disk_is_full(error):
+            line = "the disk is full: free some space and run the same command again"
+        say(f"error: {line}" if line else traceback.format_exc().rstrip())
+    finally:
+        if _tee:
+            _tee.close()
+    # Not sys.exit: threads of torch or of a broken client must not keep a finished step alive.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def say(line: str) -> None:
+    """Print one line to the terminal and the log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def counts(step: str, seconds: float, **numbers: object) -> None:
+    """Print the line of counts that ends a step: what it did, and how long it took."""
+    parts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in numbers.items())
+    say(f"{step}: {parts} in {seconds:.0f} s")
+
+
+class Progress:
+    """How far a long step is, as a context manager.
+
+    On a terminal a bar with an estimate; elsewhere, and in the log, a line every 30 s.
+    """
+
+    def __init__(self, step: str, total: int, unit: str) -> None:
+        self._step, self._total, self._unit = step, total, unit
+        self._done, self._started = 0, time.monotonic()
+        self._reported = self._started
+        on_terminal = _terminal.isatty()
+        self._bar = (
+            tqdm(total=total, unit=f" {unit}", desc=step, file=_terminal) if on_terminal else None
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count `amount` more units as done; `note` is shown behind the numbers."""
+        self._done += amount
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(amount)
+        now = time.monotonic()
+        if now - self._reported < REPORT_SECONDS:
+            return
+        self._reported = now
+        line = self._line(now - self._started, note)
+        if self._bar is None:
+            say(line)
+        elif _tee:
+            _tee.log_only(line)
+
+    def _line(self, elapsed: float, note: str) -> str:
+        rate = self._done / elapsed
+        left = (self._total - self._done) / rate / 60 if rate else float("inf")
+        return (
+            f"{self._step}: {self._done} of {self._total} {self._unit}, {rate:.2f}/s, "
+            f"about {left:.1f} min left{', ' + note if note else ''}"
+        )

@@ -1,0 +1,110 @@
+"""Loading language models: where they run, in which precision, and what identifies them.
+
+Heavy libraries are imported inside the functions, so that cheap commands stay cheap.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.lib.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def device_and_dtype() -> tuple[str, "torch.dtype"]:
+    """The device that models run on, and bfloat16 where it has that in hardware.
+
+    A CPU without it computes bfloat16 several times slower than float32.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    fast_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return "cpu", torch.bfloat16 if fast_bf16 else torch.float32
+
+
+def check_model_name(model: str) -> None:
+    """Raise `UserError` for a path without a model, so that it is not taken for a hub id."""
+    path = Path(model)
+    looks_like_a_path = model.startswith((".", "/", "~")) or model.count("/") != 1
+    if path.is_dir():
+        if not any((path / name).exists() for name in ("config.json", ADAPTER_CONFIG)):
+            raise UserError(f"{model}: holds no config.json: name a Hugging Face model directory")
+    elif looks_like_a_path:
+        raise UserError(f"model '{model}': no such directory: mend the path in config.yaml")
+
+
+def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, with a padding token.
+
+    Raises `UserError` where the model is neither a directory nor on the hub.
+    """
+    from transformers import AutoTokenizer
+
+    check_model_name(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(model, error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(model: str, adapter: str | None = None) -> "PreTrainedModel":
+    """A causal language model on the best device, with an adapter merged in where one is named.
+
+    Raises `UserError` where the model is neither a directory nor on the hub.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_model_name(model)
+    device, dtype = device_and_dtype()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(model, error)) from error
+    if adapter:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, adapter).merge_and_unload()
+    return loaded.to(device)
+
+
+def load_tuned_model(directory: str | Path) -> "PreTrainedModel":
+    """The model that `train` wrote: full weights, or an adapter and the base model it names."""
+    config = Path(directory) / ADAPTER_CONFIG
+    if not config.exists():
+        return load_model(str(directory))
+    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return load_model(base, adapter=str(directory))
+
+
+def _not_loaded(model: str, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"model '{model}' could not be loaded: {first_line}"
+
+
+def fingerprint(model: str) -> str:
+    """What identifies a model: the content of a local directory, the name of any other.
+
+    Returns `sha256:...` over names and contents of the directory's files.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            digest.update(f"{file.relative_to(path)}\0".encode())
+            with open(file, "rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,241 @@
+"""The rows of each stage, and how they are read and written.
+
+Every stage reads and writes JSON Lines, one typed record a stage. The columns of a file are always
+the same and always in the same order, so that a file loads with `datasets.load_dataset("json")`.
+"""
+
+import os
+import tempfile
+import types
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import jsonlines
+
+from scripts.lib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One of the samples that describe a task.
+
+    `instruction` is the bare instruction; `tests` are statements that a right answer passes
+    (empty for tasks without tests).
+    """
+
+    instruction: str
+    tests: list[str]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One raw text that the instruction generator wrote, opening included.
+
+    `finished` tells whether the text reached a closing mark or the end-of-sequence token before
+    the limit of tokens.
+    """
+
+    id: str
+    task: str
+    text: str
+    finished: bool
+    tokens: int
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """An instruction that passed every filter.
+
+    `neighbour` is the nearest of the seeds and of the instructions kept before it, `similarity`
+    their cosine.
+    """
+
+    id: str
+    task: str
+    instruction: str
+    neighbour: str
+    similarity: float
+    model: str
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A generation that was filtered out, with its reason and its nearest neighbour."""
+
+    id: str
+    task: str
+    text: str
+    reason: str
+    neighbour: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """One reply of the labelling model to one instruction.
+
+    `reason` is empty when the reply could be parsed, and `output` and `tests` are filled; else it
+    says why it could not. Token counts are those that the endpoint reported.
+    """
+
+    id: str
+    task: str
+    instruction_id: str
+    instruction: str
+    reply_number: int
+    reply: str
+    output: str
+    tests: list[str]
+    reason: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    generator: str
+    label_model: str
+    request: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One training row whose output passed its tests.
+
+    `messages` holds the same pair as `instruction` and `output` in the chat form that trainers
+    read. The columns from `instruction_id` on say where the row came from.
+    """
+
+    id: str
+    task: str
+    instruction: str
+    output: str
+    tests: list[str]
+    messages: list[dict[str, str]]
+    instruction_id: str
+    bare_instruction: str
+    reply_number: int
+    generator: str
+    sampling: dict[str, Any]
+    label_model: str
+    label_sampling: dict[str, Any]
+    request: str
+    sandbox: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A label that did not become a training row: `verdict` says why, `detail` says more."""
+
+    id: str
+    task: str
+    instruction_id: str
+    reply_number: int
+    verdict: str
+    detail: str
+
+
+Record = TypeVar("Record")
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether a JSON value has the type of a record's column."""
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_matches(value, choice) for choice in get_args(hint))
+    if origin is list:
+        return isinstance(value, list) and all(_matches(item, get_args(hint)[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def parse_row(row: Any, record: type[Record]) -> Record:
+    """Make a record of a row.
+
+    Raises `ValueError` that names the column when one is missing, unknown or of another type.
+    """
+    if not isinstance(row, dict):
+        raise ValueError("is not an object")
+    hints = get_type_hints(record)
+    if missing := [name for name in hints if name not in row]:
+        raise ValueError(f"lacks '{missing[0]}'")
+    if unknown := [name for name in row if name not in hints]:
+        raise ValueError(f"has the unknown column '{unknown[0]}'")
+    for name, hint in hints.items():
+        if not _matches(row[name], hint):
+            wanted = getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
+            raise ValueError(f"'{name}' is not of type {wanted}")
+    return record(**row)
+
+
+def read_rows(path: str | Path, record: type[Record]) -> Iterator[Record]:
+    """Yield the records of a JSON Lines file, in its order.
+
+    Raises `UserError` that names the file and the line when a row is broken.
+    """
+    try:
+        stream = open(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield parse_row(jsonlines.Reader([line]).read(), record)
+            except jsonlines.InvalidLineError as error:
+                raise UserError(
+                    f"{path}, line {number}: is not valid JSON: mend or remove the line"
+                ) from error
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: {error}: mend the line") from error
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[str]]:
+    """Open a text file that appears at `path` complete or not at all.
+
+    It is written beside `path` under a temporary name, synced, and moved into place at the end of
+    the block; when the block raises, nothing is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes private files; a result is an ordinary one.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_rows(path: str | Path, rows: Iterable[Any]) -> int:
+    """Write records as JSON Lines, complete or not at all, and return their number."""
+    count = 0
+    with atomic_file(path) as stream:
+        writer = jsonlines.Writer(stream)
+        for row in rows:
+            writer.write(asdict(row))
+            count += 1
+    return count
+
+
+def columns(record: type) -> list[str]:
+    """The names of a record's columns, in the order of the file."""
+    return [field.name for field in fields(record)]

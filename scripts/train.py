@@ -1,0 +1,100 @@
+"""Fine-tune a model on a task: the role `generator` learns to write instructions.
+
+    python -m scripts.train --role generator --task tasks/mbpp.yaml \\
+        --model results/models/smollm2-135m-instruct --chat-format model --method lora \\
+        --epochs 12 --learning-rate 5e-4 --batch-size 5 --warmup-ratio 0.1 --max-length 512 \\
+        --lora-rank 16 --lora-alpha 32 --lora-dropout 0 --seed 42 \\
+        --output results/mbpp/generator --curve results/mbpp/generator_curve.jsonl
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import jsonlines
+
+from scripts.lib.chat import user_turn_frame
+from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.models import load_tokenizer
+from scripts.lib.records import atomic_file
+from scripts.lib.sft import Example, TrainingSettings, fine_tune, save_tuned_model
+from scripts.lib.tasks import Task, load_task
+
+
+def generator_examples(task: Task, before_turn: str) -> list[Example]:
+    """One example a seed: the constant prompt is read, the instruction is learnt.
+
+    The target ends with the first closing mark: that is where sampling stops, so whatever would
+    follow it (a seed's tests) need not be learnt.
+    """
+    opening = task.spec["instruction"]["opening"]
+    closing = task.spec["instruction"]["closing"][0]
+    return [
+        Example(
+            prompt=before_turn + task.prompt_prefix,
+            target=seed.instruction.removeprefix(opening) + closing,
+        )
+        for seed in task.seeds()
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = step_parser(__doc__)
+    parser.add_argument("--role", choices=["generator"], required=True)
+    parser.add_argument("--task", type=Path, required=True)
+    parser.add_argument("--model", required=True, help="directory or hub id of the base model")
+    parser.add_argument("--chat-format", choices=["model", "llama2", "none"], required=True)
+    parser.add_argument("--method", choices=["lora", "full"], required=True)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, required=True)
+    parser.add_argument("--batch-size", type=int, required=True, help="examples an optimizer step")
+    parser.add_argument("--warmup-ratio", type=float, required=True)
+    parser.add_argument("--max-length", type=int, required=True, help="tokens of an example")
+    parser.add_argument("--lora-rank", type=int, required=True)
+    parser.add_argument("--lora-alpha", type=int, required=True)
+    parser.add_argument("--lora-dropout", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="directory of the tuned model")
+    parser.add_argument("--curve", type=Path, required=True, help="JSON Lines, a row a step")
+    arguments = parser.parse_args(argv)
+
+    started = time.monotonic()
+    settings = TrainingSettings(
+        **{name: getattr(arguments, name) for name in TrainingSettings.__dataclass_fields__}
+    )
+    task = load_task(arguments.task)
+    tokenizer = load_tokenizer(arguments.model)
+    before_turn, _ = user_turn_frame(tokenizer, arguments.chat_format)
+    examples = generator_examples(task, before_turn)
+    steps = -(-len(examples) // settings.batch_size) * settings.epochs
+
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.output.parent, prefix=".train.") as scratch:
+        with Progress(f"train {arguments.role}", steps, "steps") as progress:
+            model, curve = fine_tune(
+                arguments.model,
+                tokenizer,
+                examples,
+                settings,
+                Path(scratch),
+                lambda loss: progress.advance(note=f"loss {loss:.3f}"),
+            )
+        directory = Path(scratch) / "model"
+        save_tuned_model(model, tokenizer, directory)
+        shutil.rmtree(arguments.output, ignore_errors=True)
+        directory.rename(arguments.output)
+    with atomic_file(arguments.curve) as stream:
+        jsonlines.Writer(stream).write_all(curve)
+    counts(
+        f"train {arguments.role}",
+        time.monotonic() - started,
+        seeds=len(examples),
+        steps=len(curve),
+        first_loss=round(curve[0]["loss"], 3),
+        last_loss=round(curve[-1]["loss"], 3),
+    )
+
+
+if __name__ == "__main__":
+    run_step(main)
