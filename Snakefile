@@ -30,6 +30,6 @@ include: "rules/verify_samples.smk"
 
 
 rule all:
+    default_target: True
     input:
         collect("<results>/{task}_verified.jsonl", task=TASKS),
-    default_target: True

@@ -1,0 +1,210 @@
+"""What all tests share: a tiny real model, a copy of the project, a real HTTP endpoint."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "tasks", "envs", "profiles"]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a randomly initialised Llama of 60 thousand parameters and a chat template."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    seeds = (PROJECT / "tasks" / "mbpp_seeds.jsonl").read_text(encoding="utf-8").splitlines()
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(seeds, vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+class Project:
+    """A copy of the project in a folder of its own, and Snakemake in it."""
+
+    def __init__(self, directory: Path, config: dict) -> None:
+        self.path = directory
+        for part in PARTS:
+            source = PROJECT / part
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, directory / part, ignore=ignored)
+            else:
+                shutil.copy2(source, directory / part)
+        self.overlay = directory / "overlay.json"
+        self.configure(config)
+        self.environment = {
+            **os.environ,
+            # The scripts run by `python`, which must be the one that runs the tests.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+        }
+
+    def configure(self, config: dict) -> None:
+        """Replace the values that are laid over config.yaml."""
+        self.overlay.write_text(json.dumps(config), encoding="utf-8")
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of Snakemake with this project's overlay."""
+        snakemake = Path(sys.executable).parent / "snakemake"
+        return [str(snakemake), *arguments, "--configfile", str(self.overlay)]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.path,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end; stdout and stderr come back together."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def planned(self, *targets: str) -> set[str]:
+        """The rules that Snakemake would run for the targets."""
+        done = self.run("--dry-run", *targets)
+        assert done.returncode == 0, done.stdout
+        lines = done.stdout.splitlines()
+        return {line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))}
+
+    def rows(self, name: str) -> list[dict]:
+        """The rows of a JSON Lines file of the project."""
+        text = (self.path / name).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+REPLY = """Of course!
+
+**solution:**
+```Python
+def add_numbers(a, b):
+    return a + b
+```
+Test Cases:
+```
+assert add_numbers(1, 2) == 3
+assert add_numbers(0, 0) == 0
+assert add_numbers(-1, 1) == 0
+```"""
+
+
+class LabelEndpoint:
+    """A real OpenAI-compatible HTTP server on loopback with a scripted model behind it.
+
+    `requests` holds the body of every request that it answered. `status` other than 200 makes it
+    refuse; `delay` (seconds) makes it slow.
+    """
+
+    key = "test-key"
+
+    def __init__(self) -> None:
+        self.requests: list[dict] = []
+        self.status = 200
+        self.delay = 0.0
+        self.reply = REPLY
+        self._lock = threading.Lock()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.headers["Authorization"] != f"Bearer {endpoint.key}":
+                    return self.answer(401, {"error": {"message": "wrong key"}})
+                if endpoint.status != 200:
+                    return self.answer(endpoint.status, {"error": {"message": "refused"}})
+                threading.Event().wait(endpoint.delay)
+                with endpoint._lock:
+                    endpoint.requests.append(body)
+                return self.answer(200, completion(body["model"], endpoint.reply))
+
+            def answer(self, status: int, body: dict) -> None:
+                content = json.dumps(body).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    pass  # The client was killed: that is what some tests are about.
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the server and free its port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def completion(model: str, text: str) -> dict:
+    """The body of a chat completion."""
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": text},
+            }
+        ],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+    }
+
+
+@pytest.fixture
+def label_endpoint() -> Iterator[LabelEndpoint]:
+    """A label endpoint for one test."""
+    endpoint = LabelEndpoint()
+    yield endpoint
+    endpoint.close()
