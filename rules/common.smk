@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from scripts.lib.errors import UserError
 from scripts.lib.schema import check_against_schema
+from scripts.lib.stale_lock import clear_stale_lock
 from scripts.lib.tasks import load_task
 
 # Modules that change a step's result: an edit of one of them reruns the steps that list it.
@@ -32,6 +33,9 @@ def checked(check, *arguments):
     except UserError as error:
         raise WorkflowError(str(error))
 
+
+if workflow.is_main_process:
+    clear_stale_lock(Path(".snakemake"))
 
 checked(check_against_schema, config, Path("schemas/config.schema.yaml"), "config.yaml")
 

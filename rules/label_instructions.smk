@@ -31,6 +31,7 @@ rule label_instructions:
         endpoint=lookup("label/endpoint", within=config),
         model=label_model,
         replies=lookup("label/replies", within=config),
+        min_tests=lookup("label/min_tests", within=config),
         temperature=lookup("label/temperature", within=config),
         top_p=lookup("label/top_p", within=config),
         max_tokens=lookup("label/max_tokens", within=config),
@@ -42,7 +43,7 @@ rule label_instructions:
         """
         python -m {params.module} --task {input.task} --instructions {input.instructions} \
             --endpoint {params.endpoint} --model {params.model:q} \
-            --replies {params.replies} --temperature {params.temperature} \
+            --replies {params.replies} --min-tests {params.min_tests} --temperature {params.temperature} \
             --top-p {params.top_p} --max-tokens {params.max_tokens} \
             --in-flight {params.in_flight} --timeout {params.timeout} \
             --attempts {params.attempts} --journal .cache/completions/{wildcards.task}.jsonl \

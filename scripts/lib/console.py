@@ -6,6 +6,7 @@ the step when the Snakemake that started it is gone.
 """
 
 import argparse
+import contextlib
 import errno
 import os
 import signal
@@ -48,12 +49,11 @@ class _Tee:
 
     def _copy(self, read_end: int) -> None:
         while chunk := os.read(read_end, 1 << 16):
-            for write in (lambda c: os.write(self._saved[1], c), self._log.write):
-                try:
-                    write(chunk)
-                except OSError:
-                    # A full disk or a closed terminal must not end a step that still can work.
-                    pass
+            # A closed terminal or a full disk must not end a step that still can work.
+            with contextlib.suppress(OSError):
+                os.write(self._saved[1], chunk)
+            with contextlib.suppress(OSError):
+                self._log.write(chunk)
         os.close(read_end)
 
     def log_only(self, line: str) -> None:

@@ -26,7 +26,9 @@ def encoder_path(encoder: str) -> str:
             raise UserError(f"encoder '{encoder}': the package is missing: pip install {encoder}")
         return str(Path(spec.origin).parent / folder)
     if not Path(encoder).is_dir() and encoder.count("/") != 1:
-        raise UserError(f"encoder '{encoder}': no such directory: mend filter.encoder in config.yaml")
+        raise UserError(
+            f"encoder '{encoder}': no such directory: mend filter.encoder in config.yaml"
+        )
     return encoder
 
 
@@ -34,9 +36,10 @@ def load_encoder(encoder: str) -> "SentenceTransformer":
     """A sentence encoder by the name of a package, a directory or a hub id."""
     from sentence_transformers import SentenceTransformer
 
-    from scripts.lib.models import device_and_dtype
+    from scripts.lib.models import device_and_dtype, quiet_libraries
 
     path = encoder_path(encoder)
+    quiet_libraries()
     try:
         return SentenceTransformer(path, device=device_and_dtype()[0])
     except (OSError, ValueError) as error:

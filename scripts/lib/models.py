@@ -31,6 +31,17 @@ def device_and_dtype() -> tuple[str, "torch.dtype"]:
     return "cpu", torch.bfloat16 if fast_bf16 else torch.float32
 
 
+def quiet_libraries() -> None:
+    """Keep the progress bars and notices of transformers out of the terminal and the log."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
 def check_model_name(model: str) -> None:
     """Raise `UserError` for a path without a model, so that it is not taken for a hub id."""
     path = Path(model)
@@ -50,6 +61,7 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     check_model_name(model)
+    quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:

@@ -36,4 +36,6 @@ def check_against_schema(value: Any, schema_path: Path, file: str | Path) -> Non
         return
     key = ".".join(str(part) for part in error.absolute_path)
     where = f"key '{key}': " if key else ""
-    raise UserError(f"{file}: {where}{error.message} (see {schema_path.parent.name}/{schema_path.name})")
+    raise UserError(
+        f"{file}: {where}{error.message} (see {schema_path.parent.name}/{schema_path.name})"
+    )

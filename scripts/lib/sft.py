@@ -125,7 +125,7 @@ def _curve_callback(curve: list[dict[str, Any]], on_step: Any) -> Any:
 
 
 def check_loss(loss: float, gradient_norm: float, step: int) -> None:
-    """Raise `UserError` for a loss that shows that nothing is learnt: 0, infinite or not a number."""
+    """Raise `UserError` for a loss of 0, infinity or nan: nothing is learnt any more."""
     if loss == 0 or not math.isfinite(loss) or not math.isfinite(gradient_norm):
         raise UserError(
             f"training stopped at step {step}: the loss is {loss}, the gradient's norm "
@@ -197,7 +197,7 @@ def fine_tune(
 def save_tuned_model(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", directory: Path
 ) -> None:
-    """Write an adapter or full weights, and the tokenizer, to a directory; same model, same bytes."""
+    """Write an adapter or full weights, and the tokenizer; the same model gives the same bytes."""
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     # PEFT lists the modules in the order of a Python set, which differs from run to run.

@@ -40,25 +40,31 @@ async def _complete_all(
         max_retries=endpoint.attempts - 1,
     ) as client:
 
+        async def send(request: CompletionRequest) -> None:
+            response = await client.chat.completions.create(
+                model=request.model, messages=request.chat(), **dict(request.parameters)
+            )
+            if not response.choices:
+                raise UserError(f"{endpoint.base_url} sent a reply without choices")
+            choice, usage = response.choices[0], response.usage
+            completion = Completion(
+                key=request.key,
+                text=choice.message.content or "",
+                finish_reason=choice.finish_reason or "",
+                prompt_tokens=usage.prompt_tokens if usage else 0,
+                completion_tokens=usage.completion_tokens if usage else 0,
+                model=response.model or request.model,
+            )
+            journal.record(request, completion, response.model_dump(mode="json"))
+            on_reply(completion)
+
         async def work() -> None:
             for request in waiting:
-                response = await client.chat.completions.create(
-                    model=request.model, messages=request.chat(), **dict(request.parameters)
-                )
-                if not response.choices:
-                    raise UserError(f"{endpoint.base_url} sent a reply without choices")
-                choice, usage = response.choices[0], response.usage
-                completion = Completion(
-                    key=request.key,
-                    text=choice.message.content or "",
-                    finish_reason=choice.finish_reason or "",
-                    prompt_tokens=usage.prompt_tokens if usage else 0,
-                    completion_tokens=usage.completion_tokens if usage else 0,
-                    model=response.model or request.model,
-                )
-                journal.record(request, completion, response.model_dump(mode="json"))
-                on_reply(completion)
+                await send(request)
 
+        # One alone: a wrong key shows before many are sent, and a server that caches prefixes has
+        # the common beginning of all prompts before it meets many of them at once.
+        await send(next(waiting))
         async with asyncio.TaskGroup() as group:
             for _ in range(endpoint.in_flight):
                 group.create_task(work())
@@ -86,7 +92,9 @@ def complete(
         raise _first(group) from None
     except* Exception as group:
         error = _first(group)
-        raise UserError(f"{explain(endpoint.base_url, error)}; finished replies are kept") from error
+        raise UserError(
+            f"{explain(endpoint.base_url, error)}; finished replies are kept"
+        ) from error
 
 
 def _first(group: BaseException) -> BaseException:

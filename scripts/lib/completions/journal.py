@@ -6,6 +6,7 @@ A reply is on disk before it counts. Snakemake does not know the file, so it nev
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from scripts.lib.completions.request import Completion, CompletionRequest
 from scripts.lib.errors import UserError
+
+LOCK_SECONDS = 30
 
 
 class Journal:
@@ -30,13 +33,7 @@ class Journal:
     def __enter__(self) -> "Journal":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._path, "a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise UserError(
-                f"{self._path} is in use by another run: wait until it ends, or stop it"
-            ) from error
+        self._lock()
         self._load()
         return self
 
@@ -47,6 +44,20 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def _lock(self) -> None:
+        """Wait for a killed run's last moments, but not for a run that goes on."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    self._file.close()
+                    raise UserError(
+                        f"{self._path} is in use by another run: wait until it ends, or stop it"
+                    ) from error
+            time.sleep(0.2)
 
     def _load(self) -> None:
         self._file.seek(0)

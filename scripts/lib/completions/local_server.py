@@ -18,9 +18,9 @@ from scripts.lib.lifetime import die_with_parent
 from scripts.lib.models import device_and_dtype
 
 START_SECONDS = 600
-STOP_SECONDS = 10
-# Short pages let the requests of a run share the cache of their common beginning.
-PAGE_TOKENS = 16
+STOP_SECONDS = 3
+# Short blocks let the requests of a run share the cache of their common beginning.
+BLOCK_TOKENS = 16
 
 
 def free_port() -> int:
@@ -30,8 +30,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _command(model: str, port: int) -> list[str]:
+def _command(model: str, port: int, cache_tokens: int) -> list[str]:
     device, dtype = device_and_dtype()
+    # A GPU is ours, and the server fills it; of the machine's memory it may not take 60 %.
+    blocks = [f"--cb-num-blocks={-(-cache_tokens // BLOCK_TOKENS)}"] if device == "cpu" else []
     return [
         sys.executable,
         str(Path(sysconfig.get_path("scripts")) / "transformers"),
@@ -40,7 +42,8 @@ def _command(model: str, port: int) -> list[str]:
         "--continuous-batching",
         f"--device={device}",
         f"--dtype={str(dtype).removeprefix('torch.')}",
-        f"--cb-block-size={PAGE_TOKENS}",
+        f"--cb-block-size={BLOCK_TOKENS}",
+        *blocks,
         "--host=127.0.0.1",
         f"--port={port}",
     ]
@@ -78,10 +81,31 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
+def check_that_it_samples(model: str) -> None:
+    """Raise `UserError` for a model that `transformers serve` would decode greedily.
+
+    The server obeys a request's temperature only where the model's own generation config says that
+    it is to be sampled.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        samples = GenerationConfig.from_pretrained(model).do_sample
+    except OSError:
+        samples = False
+    if not samples:
+        raise UserError(
+            f"{model}/generation_config.json does not set 'do_sample': true, so that every reply "
+            "of a local endpoint would be the same: set it, or set label.temperature to 0 and "
+            "label.replies to 1"
+        )
+
+
 @contextmanager
-def serve(model: str, log: Path) -> Iterator[str]:
+def serve(model: str, log: Path, cache_tokens: int) -> Iterator[str]:
     """Serve a model with continuous batching on a free loopback port.
 
+    `cache_tokens` is how many tokens, of all open requests together, the server keeps in memory.
     Yields the endpoint's base URL once the server is healthy. The server is stopped however the
     block ends, and the kernel kills it when this process is killed. Raises `UserError` where the
     server does not come up.
@@ -90,7 +114,7 @@ def serve(model: str, log: Path) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as stream:
         server = subprocess.Popen(
-            _command(model, port),
+            _command(model, port, cache_tokens),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

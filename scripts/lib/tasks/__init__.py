@@ -34,8 +34,8 @@ class Kind(Protocol):
     def check_instruction(self, task: "Task", text: str) -> str:
         """The reason why a generated instruction breaks the task's format, or an empty string."""
 
-    def parse_reply(self, task: "Task", reply: str, finish_reason: str) -> ParsedReply:
-        """Read a labelling model's reply, tolerantly."""
+    def parse_reply(self, reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
+        """Read a labelling model's reply, tolerantly; it must hold `min_tests` distinct tests."""
 
     def vacuous(self, label: Label) -> str:
         """The reason why a label's tests prove nothing, or an empty string."""

@@ -18,7 +18,10 @@ _HEADING = re.compile(
 
 
 def check_instruction(task: Task, text: str) -> str:
-    """The reason why a generated instruction breaks the task's format, or an empty string."""
+    """The reason why a generated instruction breaks the task's format, or an empty string.
+
+    `opening`, `too_short`, `too_long`, and `pattern` where `filter.pattern` does not match.
+    """
     opening, rules = task.spec["instruction"]["opening"], task.spec["filter"]
     if not text.startswith(opening):
         return "opening"
@@ -27,8 +30,8 @@ def check_instruction(task: Task, text: str) -> str:
         return "too_short"
     if words > rules["max_words"]:
         return "too_long"
-    if not text.endswith((".", "?", "!", ":")) and text[-1] in ",;-(":
-        return "unfinished"
+    if not re.search(rules["pattern"], text):
+        return "pattern"
     return ""
 
 
@@ -70,12 +73,12 @@ def _is_example_use(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
 
 
-def parse_reply(task: Task, reply: str, finish_reason: str) -> ParsedReply:
+def parse_reply(reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
     """Read a solution and its assertions out of a reply.
 
     Headings and fences may be missing, of any case, or name a language. Assertions that stand
     twice count once. The reasons of a reply without use: `empty`, `not_python`, `no_function`,
-    `too_few_tests` (fewer distinct ones than `label.tests` of the task), `truncated` when the
+    `too_few_tests` (fewer distinct ones than `min_tests`), `truncated` when the
     limit of tokens cut off what is missing.
     """
     if not reply.strip():
@@ -97,7 +100,7 @@ def parse_reply(task: Task, reply: str, finish_reason: str) -> ParsedReply:
         return ParsedReply(reason="truncated" if cut_off else "not_python")
     if whole is None or not _defined_functions(whole):
         return ParsedReply(reason="truncated" if cut_off else "no_function")
-    if len(tests) < task.spec["label"]["tests"]:
+    if len(tests) < min_tests:
         return ParsedReply(reason="truncated" if cut_off else "too_few_tests")
     return ParsedReply(output="\n".join(solution), tests=tuple(tests.values()))
 

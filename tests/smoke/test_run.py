@@ -1,0 +1,248 @@
+"""The real workflow from seeds to verified rows, on a tiny model and a real HTTP endpoint."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.records import Drop, Generation, Instruction, Label, Rejection, Verified
+from tests.conftest import toy_project
+
+# The declared outputs of a run, in the order of the stages.
+OUTPUTS = [
+    "results/toy/generator/model.safetensors",
+    "results/toy/generator_curve.jsonl",
+    "results/toy/generations/1-of-2.jsonl",
+    "results/toy/generations/2-of-2.jsonl",
+    "results/toy_instructions.jsonl",
+    "results/toy/dropped.jsonl",
+    "results/toy_labeled.jsonl",
+    "results/toy_verified.jsonl",
+    "results/toy/rejected.jsonl",
+]
+
+
+def checksums(project) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((project.path / name).read_bytes()).hexdigest() for name in OUTPUTS
+    }
+
+
+def test_every_row_is_accounted_for(finished_toy) -> None:
+    project, endpoint = finished_toy
+    generations = project.rows("results/toy/generations/1-of-2.jsonl") + project.rows(
+        "results/toy/generations/2-of-2.jsonl"
+    )
+    kept = project.rows("results/toy_instructions.jsonl")
+    dropped = project.rows("results/toy/dropped.jsonl")
+    labels = project.rows("results/toy_labeled.jsonl")
+    verified = project.rows("results/toy_verified.jsonl")
+    rejected = project.rows("results/toy/rejected.jsonl")
+
+    assert len(generations) == 24
+    assert sorted(row["id"] for row in kept + dropped) == sorted(row["id"] for row in generations)
+    assert all(row["reason"] for row in dropped)
+    assert len(labels) == 2 * len(kept) == len(endpoint.requests)
+    assert sorted(row["id"] for row in verified + rejected) == [row["id"] for row in labels]
+    # The scripted model gives the same right answer each time: the second is a duplicate.
+    assert len(verified) == len(kept)
+    assert {row["verdict"] for row in rejected} == {"duplicate"}
+
+
+def test_the_columns_are_those_of_the_records(finished_toy) -> None:
+    project, _ = finished_toy
+    for name, record in [
+        ("results/toy/generations/1-of-2.jsonl", Generation),
+        ("results/toy_instructions.jsonl", Instruction),
+        ("results/toy/dropped.jsonl", Drop),
+        ("results/toy_labeled.jsonl", Label),
+        ("results/toy_verified.jsonl", Verified),
+        ("results/toy/rejected.jsonl", Rejection),
+    ]:
+        for row in project.rows(name):
+            assert list(row) == [field.name for field in fields(record)]
+
+
+def test_a_verified_row_is_ready_for_training(finished_toy) -> None:
+    project, _ = finished_toy
+    row = project.rows("results/toy_verified.jsonl")[0]
+    tests = "\n".join(row["tests"])
+    assert row["instruction"] == f"Task: {row['bare_instruction']}\nTests:\n{tests}"
+    assert row["output"] == "def add_numbers(a, b):\n    return a + b"
+    assert len(row["tests"]) == 3
+    assert row["messages"] == [
+        {"role": "user", "content": row["instruction"]},
+        {"role": "assistant", "content": row["output"]},
+    ]
+    assert row["generator"].startswith("sha256:")
+    assert row["sampling"]["temperature"] == 1.0
+    assert row["label_sampling"] == {"temperature": 0.4, "top_p": 0.95, "max_tokens": 96}
+    assert row["label_model"] == "scripted"
+    assert "bubblewrap" in row["sandbox"]
+
+
+def test_every_step_ends_with_its_counts_on_the_terminal_and_in_its_log(finished_toy) -> None:
+    project, _ = finished_toy
+    for log, start in [
+        ("logs/toy/train_generator.log", "train generator: 10 seeds, "),
+        ("logs/toy/generate_instructions/1-of-2.log", "generate_instructions 1-of-2: 12 texts, "),
+        ("logs/toy/filter_instructions.log", "filter_instructions: 24 generations, "),
+        ("logs/toy/label_instructions.log", "label_instructions: "),
+        ("logs/toy/verify_samples.log", "verify_samples: "),
+    ]:
+        last = (project.path / log).read_text().strip().splitlines()[-1]
+        assert last.startswith(start)
+        assert last in project.output
+
+
+def test_the_curve_has_a_row_a_step(finished_toy) -> None:
+    project, _ = finished_toy
+    curve = project.rows("results/toy/generator_curve.jsonl")
+    assert [row["step"] for row in curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_key_is_nowhere(finished_toy) -> None:
+    project, endpoint = finished_toy
+    for path in project.path.rglob("*"):
+        if path.is_file():
+            assert endpoint.key.encode() not in path.read_bytes(), path
+
+
+def descendants_of(directory: Path) -> list[str]:
+    """The command lines of all processes that work in a directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == directory:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def kill_when(project, ready) -> bool:
+    """Start the workflow and SIGKILL Snakemake alone once `ready()`; whether it came to that."""
+    process = project.start("results/toy_verified.jsonl")
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not ready() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running = process.poll() is None
+    if running:
+        os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+    return running
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
+    finished_toy, tmp_path: Path, tiny_model: Path
+) -> None:
+    finished, _ = finished_toy
+    from tests.conftest import LabelEndpoint
+
+    endpoint = LabelEndpoint()
+    project = toy_project(tmp_path / "killed", tiny_model, endpoint)
+    log = project.path / "logs" / "toy"
+
+    def journal_lines() -> int:
+        journal = project.path / ".cache" / "completions" / "toy.jsonl"
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+    def batches() -> int:
+        return len(list((project.path / ".cache" / "generations").glob("*/[0-9]*.jsonl")))
+
+    endpoint.delay = 0.3
+    stages = {
+        "train": lambda: (log / "train_generator.log").exists(),
+        "generate": lambda: batches() >= 2,
+        "filter": lambda: (log / "filter_instructions.log").exists(),
+        "label": lambda: journal_lines() >= 5,
+        "verify": lambda: (log / "verify_samples.log").exists(),
+    }
+    for stage, ready in stages.items():
+        assert kill_when(project, ready), f"the run was over before {stage}"
+        if stage == "label":
+            endpoint.delay = 0.0
+        deadline = time.monotonic() + 30
+        while (left := descendants_of(project.path)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not left, f"left behind in {stage}: {left}"
+
+    done = project.run("results/toy_verified.jsonl")
+    assert done.returncode == 0, done.stdout
+    assert checksums(project) == checksums(finished)
+
+    # No reply that was in the journal has been asked for again: at most those in flight when the
+    # run was killed were.
+    entries = project.rows(".cache/completions/toy.jsonl")
+    keys = [entry["completion"]["key"] for entry in entries]
+    labels = project.rows("results/toy_labeled.jsonl")
+    assert len(set(keys)) == len(keys) == len(labels)
+    assert len(endpoint.requests) <= len(labels) + 3
+    endpoint.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small tmpfs can only be mounted by root")
+def test_a_full_disk_is_one_line_and_loses_no_reply(finished_toy, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    finished, endpoint = finished_toy
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)])
+    if mounted.returncode:
+        pytest.skip("this machine does not let us mount a tmpfs")
+    try:
+        command = [
+            sys.executable,
+            "-m",
+            "scripts.label_instructions",
+            "--task",
+            "tasks/toy.yaml",
+            "--instructions",
+            "results/toy_instructions.jsonl",
+            "--endpoint",
+            "openai",
+            "--model",
+            "other",
+            "--replies",
+            "20",
+            "--min-tests",
+            "1",
+            "--temperature",
+            "0.4",
+            "--top-p",
+            "1",
+            "--max-tokens",
+            "9",
+            "--in-flight",
+            "2",
+            "--timeout",
+            "30",
+            "--attempts",
+            "1",
+            "--journal",
+            str(small / "journal.jsonl"),
+            "--server-log",
+            str(tmp_path / "server.log"),
+            "--labeled",
+            str(small / "labeled.jsonl"),
+        ]
+        done = subprocess.run(
+            command, cwd=finished.path, env=finished.environment, text=True, capture_output=True
+        )
+        assert done.returncode == 1
+        assert "journal.jsonl: the disk is full: free some space" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (small / "labeled.jsonl").exists()
+        lines = (small / "journal.jsonl").read_text().splitlines()
+        assert len(lines) > 5
+        assert all(json.loads(line)["completion"]["text"] == endpoint.reply for line in lines)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

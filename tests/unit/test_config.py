@@ -1,0 +1,85 @@
+"""config.yaml, its schema, the environments and the profiles agree with each other."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.lib.errors import UserError
+from scripts.lib.schema import check_against_schema
+
+PROJECT = Path(__file__).parents[2]
+SCHEMA = PROJECT / "schemas" / "config.schema.yaml"
+
+
+def loaded(name: str) -> dict:
+    return yaml.safe_load((PROJECT / name).read_text(encoding="utf-8"))
+
+
+def test_the_defaults_of_the_schema_are_those_of_config_yaml() -> None:
+    empty: dict = {}
+    check_against_schema(empty, SCHEMA, "empty")
+    assert empty == loaded("config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"typo": 1}, "'typo' was unexpected"),
+        ({"label": {"replys": 1}}, "key 'label': .*'replys' was unexpected"),
+        ({"seed": "many"}, "key 'seed': 'many' is not of type 'integer'"),
+        ({"generator": {"training": {"epochs": 0}}}, "key 'generator.training.epochs'"),
+        ({"label": {"endpoint": "http://x"}}, "key 'label.endpoint'"),
+    ],
+)
+def test_a_wrong_config_is_explained_in_one_line(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        check_against_schema(change, SCHEMA, "config.yaml")
+    assert str(caught.value).startswith("config.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    return dict(re.fullmatch(r"([^=\[]+)(?:\[.*\])?==(.+)", line).groups() for line in lines)
+
+
+def requirements(name: str) -> dict[str, str]:
+    lines = (PROJECT / name).read_text().splitlines()
+    return pins([line for line in lines if line and not line.startswith(("#", "-"))])
+
+
+def test_every_requirement_is_pinned_exactly_and_the_files_agree() -> None:
+    all_pins = requirements("requirements.txt")
+    assert all(re.fullmatch(r"[\d.]+\w*", version) for version in all_pins.values())
+    for name, version in requirements("requirements.in").items():
+        assert all_pins[name] == version
+    shared = requirements("requirements-dev.txt").items() & all_pins.keys()
+    assert all(all_pins[name] == version for name, version in shared)
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "envs").glob("*.yaml")), ids=lambda p: p.name)
+def test_an_environment_pins_what_requirements_txt_pins(path: Path) -> None:
+    *conda, pip = yaml.safe_load(path.read_text())["dependencies"]
+    assert all(re.fullmatch(r"[a-z]+=\d+(\.\d+)+", dependency) for dependency in conda)
+    all_pins = requirements("requirements.txt")
+    for name, version in pins(pip["pip"]).items():
+        assert all_pins[name] == version
+
+
+def test_profiles_name_rules_that_exist() -> None:
+    rules = {
+        name
+        for path in (PROJECT / "rules").glob("*.smk")
+        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+    }
+    assert {"train", "verify_samples"} <= rules
+    for path in (PROJECT / "profiles").glob("*/*.yaml"):
+        assert set(yaml.safe_load(path.read_text()).get("set-resources", {})) <= rules
+
+
+def test_every_rule_owns_the_script_of_its_name() -> None:
+    for path in (PROJECT / "rules").glob("*.smk"):
+        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE):
+            assert path.stem == name
+            assert (PROJECT / "scripts" / f"{name}.py").exists()

@@ -1,0 +1,97 @@
+"""The local endpoint: a real server, which is gone however its block ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.completions.client import Endpoint, complete
+from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.local_server import check_that_it_samples, serve
+from scripts.lib.completions.request import CompletionRequest
+from scripts.lib.errors import UserError
+
+PROJECT = Path(__file__).parents[2]
+
+
+def servers_of(model: Path) -> list[int]:
+    """The processes that serve a model."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"serve" in arguments and str(model).encode() in arguments:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_until_gone(model: Path) -> bool:
+    deadline = time.monotonic() + 15
+    while servers_of(model) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not servers_of(model)
+
+
+def test_it_answers_and_is_gone_after_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    asked = [
+        CompletionRequest(
+            str(tiny_model), "id", (("user", "Write"),), (("max_tokens", 6),), sample=sample
+        )
+        for sample in range(5)
+    ]
+    with Journal(tmp_path / "j.jsonl") as journal:
+        with pytest.raises(RuntimeError), serve(tiny_model, tmp_path / "s.log", 4096) as url:
+            complete(Endpoint(url, "local", 4, 60, 1), asked, journal, lambda _: None)
+            raise RuntimeError
+        replies = [journal.get(request.key) for request in asked]
+    assert all(reply is not None and 1 <= reply.completion_tokens <= 6 for reply in replies)
+    assert len({reply.text for reply in replies}) > 1, "replies are sampled, not repeated"
+    assert wait_until_gone(tiny_model)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_does_not_outlive_its_owner(tiny_model: Path, tmp_path: Path, signal_number: int):
+    code = (
+        "import signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from scripts.lib.completions.local_server import serve\n"
+        "from scripts.lib.console import run_step\n"
+        "def main():\n"
+        f"    with serve({str(tiny_model)!r}, Path({str(tmp_path / 's.log')!r}), 4096):\n"
+        "        print('up', flush=True)\n"
+        "        time.sleep(60)\n"
+        "run_step(main)\n"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A child of a test run in the background would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert owner.stdout.readline() == "up\n"
+    assert servers_of(tiny_model)
+    os.kill(owner.pid, signal_number)
+    status = owner.wait(20)
+    assert status == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[signal_number]
+    assert wait_until_gone(tiny_model)
+
+
+def test_a_model_that_would_not_be_sampled_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    check_that_it_samples(str(tiny_model))
+    (tmp_path / "generation_config.json").write_text("{}")
+    with pytest.raises(UserError, match="does not set 'do_sample'"):
+        check_that_it_samples(str(tmp_path))
+
+
+def test_a_server_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="label server"), serve(tmp_path, tmp_path / "s.log", 4096):
+        pass

@@ -1,0 +1,59 @@
+"""Sampling: stops where it should, and repeats itself for the same seed alone."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.generate_instructions import shard_size
+from scripts.lib.models import load_model, load_tokenizer
+from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_batch
+
+SETTINGS = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24)
+
+
+@given(count=st.integers(1, 10_000), shards=st.integers(1, 64))
+def test_shards_share_the_samples_evenly(count: int, shards: int) -> None:
+    sizes = [shard_size(count, shard, shards) for shard in range(1, shards + 1)]
+    assert sum(sizes) == count
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(count=st.integers(0, 500), size=st.integers(1, 64))
+def test_batches_cover_the_samples(count: int, size: int) -> None:
+    parts = list(batches(count, size))
+    assert sum(part for _, part in parts) == count
+    assert [number for number, _ in parts] == list(range(len(parts)))
+
+
+def test_every_batch_of_every_shard_has_a_seed_of_its_own() -> None:
+    seeds = {batch_seed(s, h, b) for s in range(3) for h in range(8) for b in range(20)}
+    assert len(seeds) == 3 * 8 * 20
+    assert batch_seed(42, 1, 0) == batch_seed(42, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path):
+    return load_model(str(tiny_model)), load_tokenizer(str(tiny_model))
+
+
+def test_a_seed_repeats_its_texts_and_another_does_not(model) -> None:
+    first, again, other = (
+        sample_batch(*model, "<s>user\nWrite", ["\n"], SETTINGS, count=6, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert len({sample.text for sample in first}) > 1
+
+
+def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(model) -> None:
+    samples = sample_batch(*model, "Write", ["e"], SETTINGS, count=40, seed=5)
+    for sample in samples:
+        assert sample.tokens <= SETTINGS.max_new_tokens
+        assert sample.finished or sample.tokens == SETTINGS.max_new_tokens
+        # Sampling stops with the token that completes the mark.
+        assert "e" not in sample.text[:-4]
+    assert any("e" in sample.text for sample in samples)
+    never = sample_batch(*model, "Write", ["\u2603\u2603"], SETTINGS, count=20, seed=5)
+    assert any(not sample.finished for sample in never)

