@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib.errors import UserError
+from scripts.lib.models import check_model_name, device_and_dtype, quiet_libraries
 
 if TYPE_CHECKING:
     import numpy
@@ -25,18 +26,13 @@ def encoder_path(encoder: str) -> str:
         if spec is None or spec.origin is None:
             raise UserError(f"encoder '{encoder}': the package is missing: pip install {encoder}")
         return str(Path(spec.origin).parent / folder)
-    if not Path(encoder).is_dir() and encoder.count("/") != 1:
-        raise UserError(
-            f"encoder '{encoder}': no such directory: mend filter.encoder in config.yaml"
-        )
+    check_model_name(encoder, "encoder")
     return encoder
 
 
 def load_encoder(encoder: str) -> "SentenceTransformer":
     """A sentence encoder by the name of a package, a directory or a hub id."""
     from sentence_transformers import SentenceTransformer
-
-    from scripts.lib.models import device_and_dtype, quiet_libraries
 
     path = encoder_path(encoder)
     quiet_libraries()

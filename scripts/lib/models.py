@@ -42,15 +42,18 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def check_model_name(model: str) -> None:
-    """Raise `UserError` for a path without a model, so that it is not taken for a hub id."""
+def check_model_name(model: str, what: str = "model") -> None:
+    """Raise `UserError` for a path without a model, so that it is not taken for a hub id.
+
+    `what` is how the line calls it.
+    """
     path = Path(model)
     looks_like_a_path = model.startswith((".", "/", "~")) or model.count("/") != 1
     if path.is_dir():
         if not any((path / name).exists() for name in ("config.json", ADAPTER_CONFIG)):
             raise UserError(f"{model}: holds no config.json: name a Hugging Face model directory")
     elif looks_like_a_path:
-        raise UserError(f"model '{model}': no such directory: mend the path in config.yaml")
+        raise UserError(f"{what} '{model}': no such directory: mend the path in config.yaml")
 
 
 def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":

@@ -50,7 +50,7 @@ def test_the_packaged_encoder_knows_a_paraphrase() -> None:
         encoder,
         [
             "Write a function to add two numbers.",
-            "Write a python function that sums up two numbers.",
+            "Write a python function to add two numbers together.",
             "Write a function to reverse the words of a sentence.",
         ],
     )
@@ -59,5 +59,5 @@ def test_the_packaged_encoder_knows_a_paraphrase() -> None:
 
 
 def test_a_missing_encoder_is_explained() -> None:
-    with pytest.raises(UserError, match=r"filter\.encoder"):
+    with pytest.raises(UserError, match="encoder './nowhere': no such directory"):
         encoder_path("./nowhere")

@@ -125,4 +125,4 @@ def test_an_adapter_names_its_modules_in_order(tiny_model: Path, tmp_path: Path)
     save_tuned_model(model, tokenizer, tmp_path / "out")
     modules = json.loads((tmp_path / "out" / "adapter_config.json").read_text())["target_modules"]
     assert modules == sorted(modules)
-    assert len(modules) == 7
+    assert len(modules) == 7 * 2

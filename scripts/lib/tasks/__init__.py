@@ -69,11 +69,9 @@ class Task:
         return fill(self.spec["instruction"]["response"], solution=solution)
 
     def closing_position(self, text: str) -> int:
-        """Where the first closing mark of a text begins, -1 when it holds none.
-
-        A mark that stands at the very start is the rest of an empty instruction and counts too.
-        """
-        found = [text.find(mark) for mark in self.spec["instruction"]["closing"]]
+        """Where the first closing mark behind the opening begins, -1 when there is none."""
+        start = len(self.spec["instruction"]["opening"])
+        found = [text.find(mark, start) for mark in self.spec["instruction"]["closing"]]
         return min((position for position in found if position >= 0), default=-1)
 
     def seeds(self) -> list[Seed]:
