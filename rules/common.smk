@@ -1,6 +1,7 @@
 # What the rules share: the validated config, the tasks, and the only functions of the workflow.
 
 import json
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -40,9 +41,17 @@ if workflow.is_main_process:
 checked(check_against_schema, config, Path("schemas/config.schema.yaml"), "config.yaml")
 
 
+@cache
+def task_named(name):
+    """The description of a task, with its seeds checked; read once, however many jobs ask."""
+    task = checked(load_task, Path("tasks") / f"{name}.yaml")
+    checked(task.seeds)
+    return task
+
+
 def task_of(wildcards):
     """The description of the task that a target names."""
-    return checked(load_task, Path("tasks") / f"{wildcards.task}.yaml")
+    return task_named(wildcards.task)
 
 
 def task_file(wildcards):
@@ -52,9 +61,7 @@ def task_file(wildcards):
 
 def task_seeds(wildcards):
     """The file of a task's seeds."""
-    task = task_of(wildcards)
-    checked(task.seeds)
-    return str(task.seeds_path)
+    return str(task_of(wildcards).seeds_path)
 
 
 def task_sections(*names):

