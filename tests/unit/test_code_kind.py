@@ -43,6 +43,7 @@ def test_a_reply_is_read_tolerantly(reply: str) -> None:
         ("```python\nx = 1\nassert x == 1\n```", "stop", "no_function"),
         (f"```python\n{SOLUTION}\n```", "stop", "too_few_tests"),
         (f"```python\n{SOLUTION}\n```", "length", "truncated"),
+        (f"```python\n{SOLUTION}\n{TESTS[0]}\nassert triple(5)", "length", "truncated"),
         (f"```python\n{SOLUTION}\n{TESTS[0]}\n{TESTS[0]}\n```", "stop", "too_few_tests"),
     ],
 )

@@ -81,8 +81,12 @@ def parse_reply(reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
     `too_few_tests` (fewer distinct ones than `min_tests`), `truncated` when the
     limit of tokens cut off what is missing.
     """
+    cut_off = finish_reason == "length"
+    if cut_off:
+        # The last line may be half of one, and half an assertion can still be Python.
+        reply = reply.rpartition("\n")[0]
     if not reply.strip():
-        return ParsedReply(reason="empty")
+        return ParsedReply(reason="truncated" if cut_off else "empty")
     solution, tests = [], {}
     understood = False
     for block in _blocks(reply):
@@ -95,7 +99,6 @@ def parse_reply(reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
             elif not _is_example_use(node):
                 solution.append(_source(code, node))
     whole = _parse("\n".join(solution))
-    cut_off = finish_reason == "length"
     if not understood:
         return ParsedReply(reason="truncated" if cut_off else "not_python")
     if whole is None or not _defined_functions(whole):
