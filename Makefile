@@ -4,7 +4,8 @@
 
 PYTHON ?= python3
 SNAKEMAKE_FLAGS ?=
-SNAKEMAKE = PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake $(SNAKEMAKE_FLAGS)
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+SNAKEMAKE = $(IN_VENV) snakemake $(SNAKEMAKE_FLAGS)
 
 .PHONY: help test check FORCE
 
@@ -23,12 +24,12 @@ results/%: .venv/ready FORCE
 	$(SNAKEMAKE) $@
 
 test: .venv/ready-dev
-	PATH="$(CURDIR)/.venv/bin:$$PATH" pytest
+	$(IN_VENV) pytest
 
 check: .venv/ready-dev
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/snakefmt --check Snakefile rules
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
 
 .venv/ready: requirements.txt

@@ -74,17 +74,21 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model: str, adapter: str | None = None) -> "PreTrainedModel":
+def load_model(
+    model: str, adapter: str | None = None, dtype: "torch.dtype | None" = None
+) -> "PreTrainedModel":
     """A causal language model on the best device, with an adapter merged in where one is named.
+
+    Without `dtype` its weights are in the device's best precision.
 
     Raises `UserError` where the model is neither a directory nor on the hub.
     """
     from transformers import AutoModelForCausalLM
 
     check_model_name(model)
-    device, dtype = device_and_dtype()
+    device, best_dtype = device_and_dtype()
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype or best_dtype)
     except (OSError, ValueError) as error:
         raise UserError(_not_loaded(model, error)) from error
     if adapter:

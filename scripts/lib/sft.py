@@ -148,13 +148,13 @@ def fine_tune(
     learnt and for a loss of 0, infinity or nan.
     """
     import torch
-    from transformers import Trainer, TrainingArguments, set_seed
+    from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
     set_seed(settings.seed)
     rows = [encode(tokenizer, example, settings.max_length) for example in examples]
     device, dtype = device_and_dtype()
     # Weights stay in float32 while they are trained; autocast computes in `dtype`.
-    model = load_model(model_name).to(torch.float32)
+    model = load_model(model_name, dtype=torch.float32)
     if settings.method == "lora":
         model = _with_lora(model, settings)
     steps = math.ceil(len(rows) / settings.batch_size) * settings.epochs
@@ -187,8 +187,6 @@ def fine_tune(
         callbacks=[_curve_callback(curve, on_step)],
     )
     # Its printer would write a line a step beside ours.
-    from transformers import PrinterCallback
-
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return model, curve
