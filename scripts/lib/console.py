@@ -58,7 +58,8 @@ class _Tee:
 
     def log_only(self, line: str) -> None:
         """Write a line to the log but not to the terminal."""
-        self._log.write(line.encode() + b"\n")
+        with contextlib.suppress(OSError):
+            self._log.write(line.encode() + b"\n")
 
     def close(self) -> None:
         """Give the descriptors back and wait until everything has been copied."""
