@@ -7,10 +7,12 @@ SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 SNAKEMAKE = $(IN_VENV) snakemake $(SNAKEMAKE_FLAGS)
 
-.PHONY: help test check FORCE
+.PHONY: help test check funnel top-up FORCE
 
 help:
 	@echo "make results/mbpp_verified.jsonl   ten seeds to verified samples, all set-up included"
+	@echo "make top-up TASK=mbpp              sample more until sampling.target_rows are there"
+	@echo "make funnel                        what is left after each stage, of all tasks"
 	@echo "make test                          run all tests, all set-up included"
 	@echo "make check                         formatting and lint, as continuous integration does"
 
@@ -22,6 +24,19 @@ results/%: .venv/ready FORCE
 .DEFAULT:
 	@$(MAKE) --no-print-directory .venv/ready
 	$(SNAKEMAKE) $@
+
+TOP_UP_ROUNDS ?= 5
+
+top-up: .venv/ready
+	@test -n "$(TASK)" || { echo "error: name the task, make top-up TASK=mbpp"; exit 1; }
+	@for round in $$(seq $(TOP_UP_ROUNDS)); do \
+		$(SNAKEMAKE) results/$(TASK)/top_up.json || exit 1; \
+		grep -q '"missing_rows": 0' results/$(TASK)/top_up.json && exit 0; \
+	done; \
+	echo "error: rows are missing after $(TOP_UP_ROUNDS) rounds: run it again, or look at make funnel"; exit 1
+
+funnel: .venv/ready
+	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)
 
 test: .venv/ready-dev
 	$(IN_VENV) pytest

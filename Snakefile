@@ -12,21 +12,22 @@ configfile: "config.yaml"
 include: "rules/common.smk"
 
 
-scattergather:
-    shards=config["sampling"]["shards"],
-
-
 wildcard_constraints:
     task=r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?",
     role="generator",
+    shard=r"\d+",
 
 
 include: "rules/fetch_model.smk"
+include: "rules/fetch_benchmark.smk"
+include: "rules/select_seeds.smk"
 include: "rules/train.smk"
 include: "rules/generate_instructions.smk"
 include: "rules/filter_instructions.smk"
 include: "rules/label_instructions.smk"
 include: "rules/verify_samples.smk"
+include: "rules/export_dataset.smk"
+include: "rules/top_up.smk"
 
 
 rule all:

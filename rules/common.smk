@@ -1,28 +1,41 @@
 # What the rules share: the validated config, the tasks, and the only functions of the workflow.
 
+import copy
 import json
+import shlex
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
+from scripts.lib.dataset_rows import dataset_name
 from scripts.lib.errors import UserError
 from scripts.lib.schema import check_against_schema
+from scripts.lib.seeds import load_seed_file, seed_source
+from scripts.lib.shards import shards_for, topped_up_shards
 from scripts.lib.stale_lock import clear_stale_lock
 from scripts.lib.tasks import load_task
 
 # Modules that change a step's result: an edit of one of them reruns the steps that list it.
 # Modules that only carry data or messages (records, console, ...) are left out on purpose, so that
 # an edit there does not train a model again.
-TASK_LIBRARY = ["scripts/lib/tasks/__init__.py", "scripts/lib/tasks/code.py"]
+DATASET_LIBRARY = ["scripts/lib/dataset_rows.py"]
 TRAINING_LIBRARY = ["scripts/lib/sft.py", "scripts/lib/chat.py"]
 SAMPLING_LIBRARY = ["scripts/lib/sampling.py", "scripts/lib/chat.py"]
-FILTER_LIBRARY = ["scripts/lib/dedup.py", "scripts/lib/embedding.py", *TASK_LIBRARY]
-LABEL_LIBRARY = ["scripts/lib/completions/request.py", *TASK_LIBRARY]
-VERIFICATION_LIBRARY = [
-    *sorted(str(path) for path in Path("scripts/lib/sandbox").glob("*.py")),
-    *TASK_LIBRARY,
+FILTER_LIBRARY = [
+    "scripts/lib/dedup.py",
+    "scripts/lib/embedding.py",
+    "scripts/lib/decontamination.py",
 ]
+LABEL_LIBRARY = ["scripts/lib/completions/request.py"]
+VERIFICATION_LIBRARY = sorted(
+    str(path)
+    for folder in ("sandbox", "verification")
+    for path in Path("scripts/lib", folder).glob("*.py")
+)
+
+EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
 
 TASKS = sorted(path.stem for path in Path("tasks").glob("*.yaml"))
 
@@ -38,15 +51,54 @@ def checked(check, *arguments):
 if workflow.is_main_process:
     clear_stale_lock(Path(".snakemake"))
 
-checked(check_against_schema, config, Path("schemas/config.schema.yaml"), "config.yaml")
+CONFIG_SCHEMA = Path("schemas/config.schema.yaml")
+
+checked(check_against_schema, config, CONFIG_SCHEMA, "config.yaml")
 
 
 @cache
 def task_named(name):
     """The description of a task, with its seeds checked; read once, however many jobs ask."""
     task = checked(load_task, Path("tasks") / f"{name}.yaml")
-    checked(task.seeds)
+    source = checked(seed_source, task, config_of(name)["seeds"])
+    if isinstance(source, str):
+        checked(load_seed_file, task, task.path.parent / source)
     return task
+
+
+@cache
+def config_of(name):
+    """The config of a task: its section of `tasks` laid over the others."""
+    own = config["tasks"].get(name, {})
+    if "endpoint" in own.get("label", {}):
+        raise WorkflowError(
+            f"config.yaml: key 'tasks.{name}.label.endpoint': is the same for all tasks: "
+            "set 'label.endpoint'"
+        )
+    merged = copy.deepcopy({key: value for key, value in config.items() if key != "tasks"})
+    update_config(merged, own)
+    checked(check_against_schema, merged, CONFIG_SCHEMA, f"config.yaml with tasks.{name}")
+    return merged
+
+
+for name in config["tasks"]:
+    if name not in TASKS:
+        raise WorkflowError(
+            f"config.yaml: key 'tasks.{name}': there is no tasks/{name}.yaml: mend the name"
+        )
+    config_of(name)
+
+
+def setting(path):
+    """A value of the config of the task that a target names; `{role}` in the path is its role."""
+
+    def value(wildcards):
+        found = config_of(wildcards.task)
+        for key in path.format(**wildcards).split("/"):
+            found = found[key]
+        return found
+
+    return value
 
 
 def task_of(wildcards):
@@ -59,32 +111,86 @@ def task_file(wildcards):
     return str(task_of(wildcards).path)
 
 
-def task_seeds(wildcards):
-    """The file of a task's seeds."""
-    return str(task_of(wildcards).seeds_path)
+def seeds_of(wildcards):
+    """Where the seeds of a task come from: the name of a file, or rows of a dataset."""
+    return seed_source(task_of(wildcards), config_of(wildcards.task)["seeds"])
+
+
+def seed_files(wildcards):
+    """The files that a task's seeds come from, as an input; none where they come from the hub."""
+    source = seeds_of(wildcards)
+    if isinstance(source, str):
+        return str(task_of(wildcards).path.parent / source)
+    return local_copy(source["dataset"])
+
+
+def local_copy(dataset):
+    """The local copy of a dataset that the config names, as an input; none where there is none."""
+    path = config["datasets"].get(dataset_name(dataset))
+    return [path] if path else []
+
+
+def local_seeds_option(wildcards):
+    """The option that names the local copy of the dataset that a task's seeds come from."""
+    source = seeds_of(wildcards)
+    return "" if isinstance(source, str) else local_option(source["dataset"])
+
+
+def local_option(dataset):
+    """The option that names the local copy of a dataset, if there is one."""
+    return " ".join(f"--local {shlex.quote(path)}" for path in local_copy(dataset))
+
+
+def benchmark_dataset(wildcards):
+    """The dataset of a task's benchmark."""
+    return task_of(wildcards).spec["benchmark"]["dataset"]
+
+
+def local_benchmark(wildcards):
+    """The local copy of a task's benchmark as an input."""
+    return local_copy(benchmark_dataset(wildcards))
+
+
+def local_benchmark_option(wildcards):
+    """The option that names the local copy of a task's benchmark."""
+    return local_option(benchmark_dataset(wildcards))
+
+
+def benchmarked_tasks():
+    """The tasks that have a benchmark."""
+    return [name for name in TASKS if "benchmark" in task_named(name).spec]
+
+
+def task_library(wildcards):
+    """The modules that know the kind of a task: an edit of one kind leaves other tasks alone."""
+    kind = task_of(wildcards).spec["kind"]
+    return [f"scripts/lib/tasks/{name}.py" for name in ("__init__", "statement", kind)]
 
 
 def task_sections(*names):
     """The sections of a task's file that a step reads: a change of another one reruns nothing."""
 
     def sections(wildcards):
-        return {name: task_of(wildcards).spec[name] for name in ("kind", *names)}
+        spec = task_of(wildcards).spec
+        return {name: spec[name] for name in ("kind", *names) if name in spec}
 
     return sections
 
 
 def sampling_settings(wildcards):
-    """The task's sampling settings, with those that config.yaml overrides."""
-    return {**task_of(wildcards).spec["sampling"], **config["sampling"]["override"]}
+    """The task's sampling settings, with those that the config overrides."""
+    override = config_of(wildcards.task)["sampling"]["override"]
+    given = {name: value for name, value in override.items() if value is not None}
+    return {**task_of(wildcards).spec["sampling"], **given}
 
 
 def sampling_setting(name):
     """One of the sampling settings."""
 
-    def setting(wildcards):
+    def value(wildcards):
         return sampling_settings(wildcards)[name]
 
-    return setting
+    return value
 
 
 def sampling_record(wildcards):
@@ -94,13 +200,29 @@ def sampling_record(wildcards):
 
 def label_record(wildcards):
     """The label request's sampling settings as JSON, for the same rows."""
+    label = config_of(wildcards.task)["label"]
     names = ("temperature", "top_p", "max_tokens")
-    return json.dumps({name: config["label"][name] for name in names}, sort_keys=True)
+    return json.dumps({name: label[name] for name in names}, sort_keys=True)
 
 
-def shard_number(wildcards):
-    """The number of a shard, from 1."""
-    return int(wildcards.scatteritem.partition("-of-")[0])
+def shards_of(name):
+    """How many shards of instructions are sampled for a task: for its target, or topped up."""
+    sampling = config_of(name)["sampling"]
+    return max(
+        shards_for(sampling["target_rows"], sampling["margin"], sampling["shard_size"]),
+        topped_up_shards(Path("results"), name),
+    )
+
+
+def number_of_shards(wildcards):
+    """How many shards of instructions the task of a target has."""
+    return shards_of(wildcards.task)
+
+
+def generation_shards(wildcards):
+    """The files of all shards of a task's raw texts."""
+    numbers = range(1, shards_of(wildcards.task) + 1)
+    return collect("<results>/{task}/generations/{shard}.jsonl", task=wildcards.task, shard=numbers)
 
 
 def model_path(name):
@@ -115,25 +237,45 @@ def fetched(name):
 
 def model_of_role(wildcards):
     """The base model of a role."""
-    return model_path(config[wildcards.role]["model"])
+    return model_path(config_of(wildcards.task)[wildcards.role]["model"])
 
 
 def fetched_model_of_role(wildcards):
     """The base model of a role as an input."""
-    return fetched(config[wildcards.role]["model"])
+    return fetched(config_of(wildcards.task)[wildcards.role]["model"])
 
 
 def label_model(wildcards):
     """The labelling model: a directory or hub id for a local endpoint, else the endpoint's name."""
-    name = config["label"]["model"]
+    name = config_of(wildcards.task)["label"]["model"]
     return model_path(name) if labels_locally() else name
 
 
-def fetched_label_model():
+def fetched_label_model(wildcards):
     """The labelling model as an input."""
-    return fetched(config["label"]["model"]) if labels_locally() else []
+    return fetched(config_of(wildcards.task)["label"]["model"]) if labels_locally() else []
 
 
 def labels_locally():
     """Whether the labelling model runs on our own hardware."""
     return config["label"]["endpoint"] == "local"
+
+
+# What changes no row, or what the rows tell themselves, and the card therefore leaves out.
+CARD_LEAVES_OUT = {"sampling": {"override"}, "label": {"in_flight", "timeout", "attempts"}}
+
+
+def settings_record(wildcards):
+    """What a task's rows are made with as JSON, for the card of its data set."""
+    found = config_of(wildcards.task)
+    names = ("generator", "sampling", "filter", "decontamination", "label", "verification")
+    sections = {
+        name: {
+            key: value
+            for key, value in found[name].items()
+            if key not in CARD_LEAVES_OUT.get(name, ())
+        }
+        for name in names
+    }
+    sections["sampling"]["seed"] = found["seed"]
+    return json.dumps(sections, sort_keys=True)

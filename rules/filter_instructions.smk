@@ -1,17 +1,22 @@
-# In:  the raw texts of all shards, and the seeds.
-# Out: the instructions that are well-formed and new; every drop, with its reason.
+# In:  the raw texts of all shards, the seeds, and the problems of all tasks' benchmarks.
+# Out: the instructions that are well-formed, new and clean; every drop, with its reason; what
+#      overlaps the benchmarks, and what comes near to them.
 
 
 rule filter_instructions:
     input:
-        generations=gather.shards("<results>/{{task}}/generations/{scatteritem}.jsonl"),
-        seeds=task_seeds,
+        generations=generation_shards,
+        seeds="<results>/{task}/seeds.jsonl",
+        problems=collect("<results>/benchmarks/{name}.jsonl", name=benchmarked_tasks()),
+        records=collect("<results>/benchmarks/{name}.json", name=benchmarked_tasks()),
         task=ancient(task_file),
         script="scripts/filter_instructions.py",
         library=FILTER_LIBRARY,
+        kind=task_library,
     output:
         instructions=ensure("<results>/{task}_instructions.jsonl", non_empty=True),
         dropped="<results>/{task}/dropped.jsonl",
+        decontamination="<results>/{task}/decontamination.json",
     log:
         "<logs>/{task}/filter_instructions.log",
     conda:
@@ -23,11 +28,15 @@ rule filter_instructions:
     params:
         module=as_py_module(),
         sections=task_sections("instruction", "filter"),
-        encoder=lookup("filter/encoder", within=config),
-        threshold=lookup("filter/threshold", within=config),
+        encoder=setting("filter/encoder"),
+        threshold=setting("filter/threshold"),
+        ngram=lookup("decontamination/ngram", within=config),
+        seed=lookup("seed", within=config),
     shell:
         """
         python -m {params.module} --task {input.task} --generations {input.generations} \
-            --encoder {params.encoder:q} --threshold {params.threshold} \
-            --instructions {output.instructions} --dropped {output.dropped} --log {log}
+            --seeds {input.seeds} --problems {input.problems} --records {input.records} \
+            --encoder {params.encoder:q} --threshold {params.threshold} --ngram {params.ngram} \
+            --seed {params.seed} --instructions {output.instructions} \
+            --dropped {output.dropped} --decontamination {output.decontamination} --log {log}
         """

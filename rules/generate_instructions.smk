@@ -9,11 +9,11 @@ rule generate_instructions:
         script="scripts/generate_instructions.py",
         library=SAMPLING_LIBRARY,
     output:
-        ensure("<results>/{task}/generations/{scatteritem}.jsonl", non_empty=True),
+        ensure("<results>/{task}/generations/{shard}.jsonl", non_empty=True),
     log:
-        "<logs>/{task}/generate_instructions/{scatteritem}.log",
+        "<logs>/{task}/generate_instructions/{shard}.log",
     benchmark:
-        "<benchmarks>/{task}/generate_instructions/{scatteritem}.jsonl"
+        "<benchmarks>/{task}/generate_instructions/{shard}.jsonl"
     conda:
         "../envs/gpu.yaml"
     threads: 8
@@ -24,11 +24,9 @@ rule generate_instructions:
     params:
         module=as_py_module(),
         sections=task_sections("instruction"),
-        chat_format=lookup("generator/chat_format", within=config),
-        samples=lookup("sampling/count", within=config),
-        shard=shard_number,
-        shards=lookup("sampling/shards", within=config),
-        batch_size=lookup("sampling/batch_size", within=config),
+        chat_format=setting("generator/chat_format"),
+        samples=setting("sampling/shard_size"),
+        batch_size=setting("sampling/batch_size"),
         temperature=sampling_setting("temperature"),
         top_k=sampling_setting("top_k"),
         top_p=sampling_setting("top_p"),
@@ -38,8 +36,7 @@ rule generate_instructions:
         """
         python -m {params.module} --task {input.task} --generator {input.generator} \
             --chat-format {params.chat_format} --count {params.samples} \
-            --shard {params.shard} --shards {params.shards} \
-            --batch-size {params.batch_size} --temperature {params.temperature} \
+            --shard {wildcards.shard} --batch-size {params.batch_size} --temperature {params.temperature} \
             --top-k {params.top_k} --top-p {params.top_p} \
             --max-new-tokens {params.max_new_tokens} --seed {params.seed} \
             --output {output} --log {log}

@@ -6,10 +6,11 @@
 rule label_instructions:
     input:
         instructions="<results>/{task}_instructions.jsonl",
-        model=fetched_label_model(),
+        model=fetched_label_model,
         task=ancient(task_file),
         script="scripts/label_instructions.py",
         library=LABEL_LIBRARY,
+        kind=task_library,
     output:
         labeled=ensure("<results>/{task}_labeled.jsonl", non_empty=True),
     log:
@@ -27,25 +28,26 @@ rule label_instructions:
         runtime="12h",
     params:
         module=as_py_module(),
-        sections=task_sections("label"),
-        endpoint=lookup("label/endpoint", within=config),
+        sections=task_sections("answer", "instruction", "label", "reply", "judge"),
+        endpoint=setting("label/endpoint"),
         model=label_model,
-        replies=lookup("label/replies", within=config),
-        min_tests=lookup("label/min_tests", within=config),
-        temperature=lookup("label/temperature", within=config),
-        top_p=lookup("label/top_p", within=config),
-        max_tokens=lookup("label/max_tokens", within=config),
-        in_flight=lookup("label/in_flight", within=config),
-        timeout=lookup("label/timeout", within=config),
-        attempts=lookup("label/attempts", within=config),
+        replies=setting("label/replies"),
+        min_tests=setting("label/min_tests"),
+        temperature=setting("label/temperature"),
+        top_p=setting("label/top_p"),
+        max_tokens=setting("label/max_tokens"),
+        seed=lookup("seed", within=config),
+        in_flight=setting("label/in_flight"),
+        timeout=setting("label/timeout"),
+        attempts=setting("label/attempts"),
         server_log="logs/{task}/label_server.log",
     shell:
         """
         python -m {params.module} --task {input.task} --instructions {input.instructions} \
             --endpoint {params.endpoint} --model {params.model:q} \
-            --replies {params.replies} --min-tests {params.min_tests} --temperature {params.temperature} \
-            --top-p {params.top_p} --max-tokens {params.max_tokens} \
-            --in-flight {params.in_flight} --timeout {params.timeout} \
+            --replies {params.replies} --min-tests {params.min_tests} \
+            --temperature {params.temperature} --top-p {params.top_p} --max-tokens {params.max_tokens} \
+            --seed {params.seed} --in-flight {params.in_flight} --timeout {params.timeout} \
             --attempts {params.attempts} --journal .cache/completions/{wildcards.task}.jsonl \
             --server-log {params.server_log} --labeled {output.labeled} --log {log}
         """

@@ -1,11 +1,11 @@
-# In:  a base model and a task's seeds.
+# In:  a base model and the seeds.
 # Out: the role's tuned model (an adapter, or full weights) and its training curve.
 
 
 rule train:
     input:
         model=fetched_model_of_role,
-        seeds=task_seeds,
+        seeds="<results>/{task}/seeds.jsonl",
         task=ancient(task_file),
         script="scripts/train.py",
         library=TRAINING_LIBRARY,
@@ -20,29 +20,30 @@ rule train:
         "../envs/gpu.yaml"
     threads: 8
     resources:
-        gpu=1,
+        gpu=setting("{role}/training/gpus"),
         mem="32GB",
         runtime="4h",
     params:
         module=as_py_module(),
         sections=task_sections("instruction"),
         model=model_of_role,
-        chat_format=lookup("{role}/chat_format", within=config),
-        method=lookup("{role}/training/method", within=config),
-        epochs=lookup("{role}/training/epochs", within=config),
-        learning_rate=lookup("{role}/training/learning_rate", within=config),
-        batch_size=lookup("{role}/training/batch_size", within=config),
-        warmup_ratio=lookup("{role}/training/warmup_ratio", within=config),
-        max_length=lookup("{role}/training/max_length", within=config),
-        lora_rank=lookup("{role}/training/lora_rank", within=config),
-        lora_alpha=lookup("{role}/training/lora_alpha", within=config),
-        lora_dropout=lookup("{role}/training/lora_dropout", within=config),
+        learn=setting("{role}/learn"),
+        chat_format=setting("{role}/chat_format"),
+        method=setting("{role}/training/method"),
+        epochs=setting("{role}/training/epochs"),
+        learning_rate=setting("{role}/training/learning_rate"),
+        batch_size=setting("{role}/training/batch_size"),
+        warmup_ratio=setting("{role}/training/warmup_ratio"),
+        max_length=setting("{role}/training/max_length"),
+        lora_rank=setting("{role}/training/lora_rank"),
+        lora_alpha=setting("{role}/training/lora_alpha"),
+        lora_dropout=setting("{role}/training/lora_dropout"),
         seed=lookup("seed", within=config),
     shell:
         """
         python -m {params.module} --role {wildcards.role} --task {input.task} \
-            --model {params.model:q} --chat-format {params.chat_format} \
-            --method {params.method} --epochs {params.epochs} \
+            --seeds {input.seeds} --learn {params.learn} --model {params.model:q} \
+            --chat-format {params.chat_format} --method {params.method} --epochs {params.epochs} \
             --learning-rate {params.learning_rate} --batch-size {params.batch_size} \
             --warmup-ratio {params.warmup_ratio} --max-length {params.max_length} \
             --lora-rank {params.lora_rank} --lora-alpha {params.lora_alpha} \

@@ -1,16 +1,19 @@
-# In:  the labels.
-# Out: the training rows whose tests passed in the sandbox; every rejection, with its verdict.
+# In:  the labels, and what the filter dropped.
+# Out: the training rows that passed; every rejection, with its verdict; the task's funnel.
 
 
 rule verify_samples:
     input:
         labeled="<results>/{task}_labeled.jsonl",
+        dropped="<results>/{task}/dropped.jsonl",
         task=ancient(task_file),
         script="scripts/verify_samples.py",
         library=VERIFICATION_LIBRARY,
+        kind=task_library,
     output:
         verified=ensure("<results>/{task}_verified.jsonl", non_empty=True),
         rejected="<results>/{task}/rejected.jsonl",
+        funnel="<results>/{task}/funnel.json",
     log:
         "<logs>/{task}/verify_samples.log",
     benchmark:
@@ -23,15 +26,22 @@ rule verify_samples:
         runtime="4h",
     params:
         module=as_py_module(),
-        sections=task_sections("instruction"),
+        sections=task_sections("instruction", "judge"),
         sampling=sampling_record,
         label_sampling=label_record,
-        timeout=lookup("verification/timeout", within=config),
-        memory_mb=lookup("verification/memory_mb", within=config),
+        method=setting("verification/method"),
+        support=setting("verification/support"),
+        majority=setting("verification/majority"),
+        rows=setting("verification/rows_per_instruction"),
+        timeout=setting("verification/timeout"),
+        memory_mb=setting("verification/memory_mb"),
     shell:
         """
         python -m {params.module} --task {input.task} --labeled {input.labeled} \
+            --dropped {input.dropped} --method {params.method} --support {params.support} \
+            --majority {params.majority} --rows-per-instruction {params.rows} \
             --sampling {params.sampling:q} --label-sampling {params.label_sampling:q} \
             --timeout {params.timeout} --memory-mb {params.memory_mb} --workers {threads} \
-            --verified {output.verified} --rejected {output.rejected} --log {log}
+            --verified {output.verified} --rejected {output.rejected} \
+            --funnel {output.funnel} --log {log}
         """

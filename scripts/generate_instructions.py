@@ -1,9 +1,9 @@
 """Sample raw instructions from the fine-tuned generator: one shard of them.
 
     python -m scripts.generate_instructions --task tasks/mbpp.yaml \\
-        --generator results/mbpp/generator --chat-format model --count 200 --shard 1 --shards 2 \\
+        --generator results/mbpp/generator --chat-format model --count 96 --shard 1 \\
         --batch-size 32 --temperature 1.0 --top-k 100 --top-p 1.0 --max-new-tokens 128 \\
-        --seed 42 --output results/mbpp/generations/1-of-2.jsonl
+        --seed 42 --output results/mbpp/generations/1.jsonl
 
 Finished batches are kept under --cache, so that a killed run goes on where it was.
 """
@@ -22,19 +22,13 @@ from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_b
 from scripts.lib.tasks import load_task
 
 
-def shard_size(count: int, shard: int, shards: int) -> int:
-    """How many of `count` samples shard number `shard` (from 1) of `shards` draws."""
-    return count // shards + (shard <= count % shards)
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--generator", type=Path, required=True)
     parser.add_argument("--chat-format", choices=["model", "llama2", "none"], required=True)
-    parser.add_argument("--count", type=int, required=True, help="samples of all shards together")
+    parser.add_argument("--count", type=int, required=True, help="samples of this shard")
     parser.add_argument("--shard", type=int, required=True, help="number of this shard, from 1")
-    parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--top-k", type=int, required=True, help="0 switches it off")
@@ -51,9 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     task = load_task(arguments.task)
     tokenizer = load_tokenizer(str(arguments.generator))
-    before_turn, _ = user_turn_frame(tokenizer, arguments.chat_format)
+    before_turn, after_turn = user_turn_frame(tokenizer, arguments.chat_format)
     prompt = before_turn + task.prompt_prefix
-    closing = task.spec["instruction"]["closing"]
+    closing = task.closing_marks(after_turn)
     model_id = fingerprint(str(arguments.generator))
     identity = {
         "model": model_id,
@@ -61,17 +55,16 @@ def main(argv: list[str] | None = None) -> None:
         "closing": closing,
         "sampling": asdict(settings),
         "seed": arguments.seed,
-        "shard": [arguments.shard, arguments.shards],
+        "shard": arguments.shard,
         "batch_size": arguments.batch_size,
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     cache = arguments.cache / key
 
-    size = shard_size(arguments.count, arguments.shard, arguments.shards)
     rows: list[Generation] = []
     model = None
-    with Progress(f"generate {arguments.shard}-of-{arguments.shards}", size, "texts") as progress:
-        for number, batch in batches(size, arguments.batch_size):
+    with Progress(f"generate shard {arguments.shard}", arguments.count, "texts") as progress:
+        for number, batch in batches(arguments.count, arguments.batch_size):
             kept = cache / f"{number:05d}-{batch}.jsonl"
             if not kept.exists():
                 model = model or load_tuned_model(arguments.generator)
@@ -82,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
                     kept,
                     [
                         Generation(
-                            id=f"{task.name}-{arguments.shard:03d}-{first + at:06d}",
+                            id=f"{task.name}-{arguments.shard:04d}-{first + at:06d}",
                             task=task.name,
                             text=task.spec["instruction"]["opening"] + sample.text,
                             finished=sample.finished,
@@ -97,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
             progress.advance(batch)
     write_rows(arguments.output, rows)
     counts(
-        f"generate_instructions {arguments.shard}-of-{arguments.shards}",
+        f"generate_instructions shard {arguments.shard}",
         time.monotonic() - started,
         texts=len(rows),
         finished=sum(row.finished for row in rows),

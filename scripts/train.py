@@ -1,6 +1,7 @@
 """Fine-tune a model on a task: the role `generator` learns to write instructions.
 
     python -m scripts.train --role generator --task tasks/mbpp.yaml \\
+        --seeds results/mbpp/seeds.jsonl --learn instruction \\
         --model results/models/smollm2-135m-instruct --chat-format model --method lora \\
         --epochs 12 --learning-rate 5e-4 --batch-size 5 --warmup-ratio 0.1 --max-length 512 \\
         --lora-rank 16 --lora-alpha 32 --lora-dropout 0 --seed 42 \\
@@ -9,38 +10,69 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jsonlines
 
-from scripts.lib.chat import user_turn_frame
+from scripts.lib.chat import exchange, user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory, atomic_file
 from scripts.lib.models import load_tokenizer
+from scripts.lib.records import Seed, read_rows
 from scripts.lib.sft import Example, TrainingSettings, fine_tune, save_tuned_model
-from scripts.lib.tasks import Task, load_task
+from scripts.lib.tasks import Task, closing_position, load_task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
-def generator_examples(task: Task, before_turn: str) -> list[Example]:
-    """One example a seed: the constant prompt is read, the instruction is learnt.
+def generator_example(task: Task, frame: tuple[str, str], whole: str, learn: str) -> Example:
+    """What is learnt of one seed: the constant prompt is read, what follows it is the target.
 
-    The target ends with the first closing mark: that is where sampling stops, so whatever would
-    follow it (a seed's tests) need not be learnt.
+    `frame` are the texts around a user turn, `whole` is the seed in the format of the task: its
+    prompt, and the placeholder as the response. With `learn` `format` all of that is learnt, as in
+    the original; with `instruction` only up to the first closing mark: that is where sampling
+    stops, and what would follow it is the same for every seed. Raises `UserError` where the model's
+    chat template does not keep the prompt as it is.
     """
-    opening = task.spec["instruction"]["opening"]
-    closing = task.spec["instruction"]["closing"][0]
-    return [
-        Example(
-            prompt=before_turn + task.prompt_prefix,
-            target=seed.instruction.removeprefix(opening) + closing,
+    before_turn, after_turn = frame
+    prompt = before_turn + task.prompt_prefix
+    if not whole.startswith(prompt):
+        raise UserError(
+            f"{task.path}: the chat template changes the prompt of '{whole[:80]}': "
+            "set 'generator.chat_format: llama2' in config.yaml"
         )
-        for seed in task.seeds()
-    ]
+    if learn == "format":
+        return Example(prompt=prompt, target=whole.removeprefix(prompt))
+    _, end = closing_position(whole, task.closing_marks(after_turn), len(prompt))
+    return Example(prompt=prompt, target=whole[len(prompt) : end if end >= 0 else len(whole)])
+
+
+def generator_examples(
+    task: Task,
+    seeds: list[Seed],
+    tokenizer: "PreTrainedTokenizerBase",
+    chat_format: str,
+    learn: str,
+) -> list[Example]:
+    """One example a seed."""
+    frame = user_turn_frame(tokenizer, chat_format)
+    placeholder = task.spec["instruction"]["placeholder"]
+    examples = []
+    for seed in seeds:
+        prompt = task.prompt(seed.instruction, seed.tests)
+        whole = exchange(tokenizer, chat_format, prompt, placeholder)
+        examples.append(generator_example(task, frame, whole, learn))
+    return examples
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--role", choices=["generator"], required=True)
     parser.add_argument("--task", type=Path, required=True)
+    parser.add_argument("--seeds", type=Path, required=True)
+    parser.add_argument("--learn", choices=["instruction", "format"], required=True)
     parser.add_argument("--model", required=True, help="directory or hub id of the base model")
     parser.add_argument("--chat-format", choices=["model", "llama2", "none"], required=True)
     parser.add_argument("--method", choices=["lora", "full"], required=True)
@@ -63,8 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     task = load_task(arguments.task)
     tokenizer = load_tokenizer(arguments.model)
-    before_turn, _ = user_turn_frame(tokenizer, arguments.chat_format)
-    examples = generator_examples(task, before_turn)
+    seeds = list(read_rows(arguments.seeds, Seed))
+    examples = generator_examples(task, seeds, tokenizer, arguments.chat_format, arguments.learn)
     steps = -(-len(examples) // settings.batch_size) * settings.epochs
 
     with atomic_directory(arguments.output) as directory:

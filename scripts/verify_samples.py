@@ -1,59 +1,189 @@
-"""Run every label's tests in a sandbox and keep what passes.
+"""Verify every reply and keep what passes as training rows.
 
     python -m scripts.verify_samples --task tasks/mbpp.yaml --labeled results/mbpp_labeled.jsonl \\
-        --sampling '{"temperature": 1.0}' --label-sampling '{"temperature": 0.7}' \\
-        --timeout 5 --memory-mb 1024 --workers 2 \\
-        --verified results/mbpp_verified.jsonl --rejected results/mbpp/rejected.jsonl
+        --dropped results/mbpp/dropped.jsonl --method own_tests --support 2 --majority 0.6 \\
+        --rows-per-instruction 1 --sampling '{"temperature": 1.0}' \\
+        --label-sampling '{"temperature": 0.7}' --timeout 5 --memory-mb 1024 --workers 2 \\
+        --verified results/mbpp_verified.jsonl --rejected results/mbpp/rejected.jsonl \\
+        --funnel results/mbpp/funnel.json
+
+Code is executed in a sandbox, with each reply's own tests (`--method own_tests`) or all solutions
+with all replies' tests (`agreement`). Answers of math and choice tasks pass by a majority of the
+replies. Texts pass when they are well-formed, and their judge, if there is one, accepts them.
 """
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
-from scripts.lib.records import Label, Rejection, Verified, read_rows, write_rows
-from scripts.lib.sandbox import Limits, Sandbox, SandboxUnavailable, open_sandbox
+from scripts.lib.files import atomic_file
+from scripts.lib.funnel import build_funnel, table
+from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
+from scripts.lib.sandbox import Limits, SandboxUnavailable, open_sandbox
 from scripts.lib.tasks import Task, load_task
+from scripts.lib.tasks.code import TESTS_SHOWN, program
+from scripts.lib.tasks.text import accepted
+from scripts.lib.verification import PASSED, Outcome, keep_first
+from scripts.lib.verification.answers import AnswerGrouper
+from scripts.lib.verification.execution import by_agreement, by_own_tests
+from scripts.lib.verification.majority import by_majority, equal_texts
 
 
-def judge(task: Task, label: Label, sandbox: Sandbox, limits: Limits) -> tuple[str, str]:
-    """The verdict on a label and its detail; the verdict `passed` makes it a training row.
+@dataclass(frozen=True)
+class Settings:
+    """How replies are verified; see `verification` in config.yaml."""
 
-    `invalid` is a reply that could not be parsed, `vacuous` one whose tests prove nothing; the
-    other verdicts are the sandbox's.
+    method: str
+    support: int
+    majority: float
+    rows_per_instruction: int
+    timeout: float
+    memory_mb: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A way of verifying: its name, what isolates it, and the judge of an instruction's replies.
+
+    `judge` takes the replies that could be parsed and the number of all replies.
     """
-    if label.reason:
-        return "invalid", label.reason
-    if nothing_proved := task.kind.vacuous(label):
-        return "vacuous", nothing_proved
-    execution = sandbox.run(label.output, label.tests, limits)
-    return execution.verdict, execution.detail
+
+    name: str
+    sandbox: str
+    judge: Callable[[list[Label], int], list[Outcome]]
+
+
+@contextmanager
+def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
+    """The way in which a task's replies are verified.
+
+    Raises `UserError` where code would have to be executed without isolation.
+    """
+    kind = task.spec["kind"]
+    if kind == "code":
+        yield _execution(task, settings)
+    elif kind == "text":
+        yield _well_formed(task)
+    elif kind == "choice":
+        yield _majority(settings, equal_texts)
+    else:
+        with AnswerGrouper() as group_equal:
+            yield _majority(settings, group_equal)
+
+
+def _majority(settings: Settings, group: Callable) -> Verification:
+    def judge(labels: list[Label], asked: int) -> list[Outcome]:
+        return by_majority(labels, asked, settings.majority, group)
+
+    return Verification("majority", "", judge)
+
+
+def _execution(task: Task, settings: Settings) -> Verification:
+    try:
+        sandbox = open_sandbox()
+    except SandboxUnavailable as error:
+        raise UserError(f"model-written code is not run without a sandbox: {error}") from error
+    limits = Limits(wall_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
+
+    def run(label: Label, tests: list[str]) -> tuple[str, str]:
+        code = program(task, label.instruction, label.output)
+        execution = sandbox.run(code, tests, limits)
+        return execution.verdict, execution.detail
+
+    def judge(labels: list[Label], asked: int) -> list[Outcome]:
+        if settings.method == "agreement":
+            return by_agreement(labels, run, settings.support)
+        return [by_own_tests(label, run) for label in labels]
+
+    return Verification(settings.method, sandbox.description, judge)
+
+
+def _well_formed(task: Task) -> Verification:
+    judged = "judge" in task.spec
+
+    def verdict(label: Label) -> Outcome:
+        if judged and not accepted(task, label.judgement):
+            return Outcome("judged_wrong", " ".join(label.judgement.split())[:300])
+        return Outcome(PASSED, support=1)
+
+    return Verification(
+        "judge" if judged else "well_formed", "", lambda labels, asked: list(map(verdict, labels))
+    )
+
+
+def outcomes_of(
+    verification: Verification, labels: list[Label], rows: int
+) -> list[tuple[Label, Outcome]]:
+    """The outcome of each reply to one instruction; `invalid` where it could not be parsed."""
+    parsed = [label for label in labels if not label.reason]
+    judged = verification.judge(parsed, len(labels)) if parsed else []
+    contents = [(label.output, label.answer, *label.tests) for label in parsed]
+    outcome_of = dict(
+        zip((label.id for label in parsed), keep_first(judged, contents, rows), strict=True)
+    )
+    return [
+        (label, outcome_of.get(label.id) or Outcome("invalid", label.reason)) for label in labels
+    ]
+
+
+def by_instruction(labels: list[Label]) -> list[list[Label]]:
+    """The replies of each instruction, in order."""
+    groups: dict[str, list[Label]] = defaultdict(list)
+    for label in labels:
+        groups[label.instruction_id].append(label)
+    return list(groups.values())
+
+
+def verify_all(
+    verification: Verification, labels: list[Label], rows: int, workers: int
+) -> Iterator[tuple[Label, Outcome, int]]:
+    """Each reply with its outcome and the number of replies to its instruction."""
+    groups = by_instruction(labels)
+    with (
+        ThreadPoolExecutor(workers) as executor,
+        Progress("verify_samples", len(groups), "instructions") as progress,
+    ):
+        for outcomes in executor.map(lambda group: outcomes_of(verification, group, rows), groups):
+            progress.advance()
+            for label, outcome in outcomes:
+                yield label, outcome, len(outcomes)
 
 
 def training_row(
     task: Task,
     label: Label,
+    outcome: Outcome,
+    replies: int,
+    verification: Verification,
     sampling: dict[str, Any],
     label_sampling: dict[str, Any],
-    sandbox: Sandbox,
 ) -> Verified:
-    """The training row of a label that passed."""
-    prompt, response = task.prompt(label.instruction, label.tests), task.response(label.output)
+    """The training row of a reply that passed."""
+    shown = list(outcome.tests[:TESTS_SHOWN])
+    prompt = task.prompt(label.instruction, shown)
+    response = task.response(label.output, label.answer)
     return Verified(
         id=label.id,
         task=task.name,
         instruction=prompt,
         output=response,
-        tests=label.tests,
+        answer=label.answer,
+        tests=list(outcome.tests),
         messages=[
             {"role": "user", "content": prompt},
             {"role": "assistant", "content": response},
         ],
+        verification=verification.name,
+        support=outcome.support,
+        replies=replies,
         instruction_id=label.instruction_id,
         bare_instruction=label.instruction,
         reply_number=label.reply_number,
@@ -62,84 +192,85 @@ def training_row(
         label_model=label.label_model,
         label_sampling=label_sampling,
         request=label.request,
-        sandbox=sandbox.description,
+        sandbox=verification.sandbox,
     )
 
 
-def judge_all(
-    task: Task, labels: list[Label], sandbox: Sandbox, limits: Limits, workers: int
-) -> Iterator[tuple[Label, tuple[str, str]]]:
-    """Each label with its verdict and detail, in the order of the labels."""
-    with (
-        ThreadPoolExecutor(workers) as executor,
-        Progress("verify_samples", len(labels), "labels") as progress,
-    ):
-        verdicts = executor.map(lambda label: judge(task, label, sandbox, limits), labels)
-        for label, verdict in zip(labels, verdicts, strict=True):
-            progress.advance()
-            yield label, verdict
+def rejection(task: Task, label: Label, outcome: Outcome) -> Rejection:
+    """The row of a reply that did not pass."""
+    return Rejection(
+        id=label.id,
+        task=task.name,
+        instruction_id=label.instruction_id,
+        reply_number=label.reply_number,
+        verdict=outcome.verdict,
+        detail=outcome.detail,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--labeled", type=Path, required=True)
+    parser.add_argument("--dropped", type=Path, required=True, help="of the filter, for the funnel")
+    parser.add_argument("--method", choices=["own_tests", "agreement"], required=True)
+    parser.add_argument("--support", type=int, required=True, help="replies that must agree")
+    parser.add_argument("--majority", type=float, required=True, help="share of the replies")
+    parser.add_argument("--rows-per-instruction", type=int, required=True)
     parser.add_argument("--sampling", type=json.loads, required=True, help="JSON, for the record")
     parser.add_argument("--label-sampling", type=json.loads, required=True, help="the same")
-    parser.add_argument("--timeout", type=float, required=True, help="seconds of one label's run")
+    parser.add_argument("--timeout", type=float, required=True, help="seconds of one execution")
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--verified", type=Path, required=True)
     parser.add_argument("--rejected", type=Path, required=True)
+    parser.add_argument("--funnel", type=Path, required=True)
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
     task = load_task(arguments.task)
+    settings = Settings(**{name: getattr(arguments, name) for name in Settings.__annotations__})
     labels = list(read_rows(arguments.labeled, Label))
-    try:
-        sandbox = open_sandbox()
-    except SandboxUnavailable as error:
-        raise UserError(f"model-written code is not run without a sandbox: {error}") from error
-    limits = Limits(wall_seconds=arguments.timeout, memory_bytes=arguments.memory_mb << 20)
-
-    seen: set[tuple[str, ...]] = set()
+    drops = list(read_rows(arguments.dropped, Drop))
     verified: list[Verified] = []
     rejected: list[Rejection] = []
-    verdicts: Counter[str] = Counter()
-    for label, (verdict, detail) in judge_all(task, labels, sandbox, limits, arguments.workers):
-        content = (label.instruction_id, label.output, *label.tests)
-        if verdict == "passed" and content in seen:
-            verdict, detail = "duplicate", "the same answer with the same tests passed before"
-        seen.add(content)
-        verdicts[verdict] += 1
-        if verdict == "passed":
-            verified.append(
-                training_row(task, label, arguments.sampling, arguments.label_sampling, sandbox)
-            )
-        else:
-            rejected.append(
-                Rejection(
-                    id=label.id,
-                    task=task.name,
-                    instruction_id=label.instruction_id,
-                    reply_number=label.reply_number,
-                    verdict=verdict,
-                    detail=detail,
+    with open_verification(task, settings) as verification:
+        for label, outcome, replies in verify_all(
+            verification, labels, settings.rows_per_instruction, arguments.workers
+        ):
+            if outcome.verdict == PASSED:
+                verified.append(
+                    training_row(
+                        task,
+                        label,
+                        outcome,
+                        replies,
+                        verification,
+                        arguments.sampling,
+                        arguments.label_sampling,
+                    )
                 )
-            )
+            else:
+                rejected.append(rejection(task, label, outcome))
+    verdicts = Counter(row.verdict for row in rejected)
+    funnel = build_funnel(task.name, drops, labels, verified, rejected)
+    say(table(funnel))
     if not verified:
         raise UserError(
-            f"none of {len(labels)} labels passed its tests "
+            f"none of {len(labels)} replies passed "
             f"({', '.join(f'{number} {verdict}' for verdict, number in verdicts.most_common())}): "
             "ask for more replies, or use a stronger label.model"
         )
     write_rows(arguments.rejected, rejected)
+    with atomic_file(arguments.funnel) as stream:
+        json.dump(funnel, stream, indent=2)
+        stream.write("\n")
     write_rows(arguments.verified, verified)
     counts(
         "verify_samples",
         time.monotonic() - started,
-        labels=len(labels),
-        different_instructions=len({row.instruction_id for row in verified}),
+        replies=len(labels),
+        rows=len(verified),
         **dict(sorted(verdicts.items())),
     )
 

@@ -1,4 +1,4 @@
-"""How a user turn is framed for a model: the text before it and the text after it."""
+"""How the turns of a chat are framed for a model."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ def user_turn_frame(tokenizer: "PreTrainedTokenizerBase", chat_format: str) -> t
     Raises `UserError` where `model` is asked of a tokenizer without a template.
     """
     if chat_format == "none":
-        return tokenizer.bos_token or "", ""
+        return tokenizer.bos_token or "", tokenizer.eos_token or ""
     if chat_format == "llama2":
         return f"{tokenizer.bos_token or ''}[INST] ", " [/INST]"
     if not tokenizer.chat_template:
@@ -30,3 +30,17 @@ def user_turn_frame(tokenizer: "PreTrainedTokenizerBase", chat_format: str) -> t
     text = tokenizer.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)
     before, _, after = text.partition(_MARK)
     return before, after
+
+
+def exchange(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: str, user: str, assistant: str
+) -> str:
+    """The whole text of a user turn and the assistant's answer to it, without an end of sequence.
+
+    For `llama2` this is the design's `[INST] {user} [/INST] {assistant}`.
+    """
+    if chat_format in ("llama2", "none"):
+        before, after = user_turn_frame(tokenizer, chat_format)
+        return f"{before}{user}{after} {assistant}"
+    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    return tokenizer.apply_chat_template(turns, tokenize=False)

@@ -1,11 +1,29 @@
-"""Greedy deduplication of instructions against the seeds and against each other."""
+"""Greedy deduplication of instructions against the seeds and against each other.
+
+The result is defined by one similarity of two texts, `similarities`, and by going through the texts
+one by one. The work is done by matrix products of whole blocks: they only say which pool members
+can be the nearest at all, and those few are then compared exactly. So neither the block size nor
+the rounding of a matrix product shows in a result.
+"""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
+
+# Pool members of one matrix product: block x TILE products stay near the processor's caches.
+TILE = 2048
+# Pairs whose vectors are gathered at once, which bounds the memory.
+PAIRS = 4096
+# The share of the squared lengths that a vector's head holds: longer heads cost more to multiply,
+# shorter ones leave more candidates to compare.
+ENERGY = 0.9
+# Where a larger share of a tile is candidates, whole vectors are multiplied instead of heads.
+LOOSE = 1 / 64
+# Below every cosine.
+NOWHERE = -2.0
 
 
 @dataclass(frozen=True)
@@ -26,50 +44,199 @@ def normalise(text: str) -> str:
     return " ".join(re.findall(r"\w+", folded))
 
 
-class Pool:
-    """Texts with their unit vectors, and the nearest of them to a new one."""
+def similarities(first: numpy.ndarray, second: numpy.ndarray) -> numpy.ndarray:
+    """Cosines of the rows of two (pairs, dimensions) arrays of unit vectors, to four decimals.
 
-    def __init__(self, dimensions: int) -> None:
-        self._texts: list[str] = []
-        self._normalised: dict[str, str] = {}
-        self._vectors = numpy.zeros((64, dimensions), dtype=numpy.float32)
+    Sums in double precision and in NumPy's own order: no matrix product, whose last bits differ
+    between libraries, processors and shapes.
+    """
+    return numpy.multiply(first, second, dtype=numpy.float64).sum(axis=1).round(4)
 
-    def add(self, text: str, vector: numpy.ndarray) -> None:
-        """Put a text into the pool."""
-        if len(self._texts) == len(self._vectors):
-            self._vectors = numpy.concatenate([self._vectors, numpy.zeros_like(self._vectors)])
-        self._vectors[len(self._texts)] = vector
-        self._texts.append(text)
-        self._normalised.setdefault(normalise(text), text)
 
-    def nearest(self, text: str, vector: numpy.ndarray) -> Match:
-        """The pool's text that is nearest to another; a text that is the same is nearest of all."""
-        if not self._texts:
-            return NO_MATCH
-        cosines = self._vectors[: len(self._texts)] @ vector
-        best = int(cosines.argmax())
-        same = self._normalised.get(normalise(text))
-        if same is not None:
-            return Match(text=same, similarity=1.0, exact=True)
-        # Rounded, so that the last bits of a matrix product do not show in a result.
-        return Match(self._texts[best], round(float(cosines[best]), 4), exact=False)
+class _Pool:
+    """Texts by their numbers, and the nearest of them to others.
+
+    Of each vector there is a head: its coordinates along the leading principal directions, and the
+    length of all the rest. The product of two heads is never below that of the vectors
+    (Cauchy-Schwarz for the rest), so a short head rules out most of the pool.
+    """
+
+    def __init__(self, vectors: numpy.ndarray) -> None:
+        self.vectors = vectors
+        self.slack = 1e-4 + 4 * vectors.shape[1] * float(numpy.finfo(numpy.float32).eps)
+        self._directions, self._width = _leading_directions(vectors)
+        self._numbers = numpy.empty(len(vectors), dtype=numpy.int64)
+        self._heads = numpy.empty((len(vectors), self._width + 1), dtype=numpy.float32)
+        self._size = 0
+
+    def add(self, numbers: numpy.ndarray) -> None:
+        """Put texts into the pool, whose numbers are higher than all that are there."""
+        end = self._size + len(numbers)
+        self._numbers[self._size : end] = numbers
+        self._heads[self._size : end] = self._heads_of(numbers)
+        self._size = end
+
+    def nearest(self, numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The greatest similarity to each text, and the number of the first member that has it.
+
+        `NOWHERE` and -1 while the pool is empty.
+        """
+        best = _Best(self.vectors, numbers)
+        heads = self._heads_of(numbers)
+        for start in range(0, self._size, TILE):
+            tile = slice(start, min(start + TILE, self._size))
+            members = self._numbers[tile]
+            bounds = heads @ self._heads[tile].T
+            rows = numpy.flatnonzero(bounds.max(axis=1) >= best.similarity - self.slack)
+            candidates = best.candidates(rows, members, bounds[rows], self.slack)
+            if candidates.sum() > LOOSE * bounds.size:
+                cosines = self.vectors[numbers[rows]] @ self.vectors[members].T
+                candidates = best.candidates(rows, members, cosines, self.slack)
+            at, column = candidates.nonzero()
+            best.update(rows[at], members[column])
+        return best.similarity, best.number
+
+    def _heads_of(self, numbers: numpy.ndarray) -> numpy.ndarray:
+        turned = self.vectors[numbers] @ self._directions
+        rest = numpy.linalg.norm(turned[:, self._width :], axis=1, keepdims=True)
+        return numpy.hstack([turned[:, : self._width], rest])
+
+
+class _Best:
+    """The nearest members found so far for each of some texts."""
+
+    def __init__(self, vectors: numpy.ndarray, numbers: numpy.ndarray) -> None:
+        self._vectors, self._numbers = vectors, numbers
+        self.similarity = numpy.full(len(numbers), NOWHERE)
+        self.number = numpy.full(len(numbers), -1)
+
+    def candidates(
+        self, rows: numpy.ndarray, members: numpy.ndarray, bounds: numpy.ndarray, slack: float
+    ) -> numpy.ndarray:
+        """Which of the members (columns) can be the nearest to the texts (rows), by upper bounds.
+
+        Compares the most promising member of each row first: that rules out most others.
+        """
+        if rows.size:
+            self.update(rows, members[bounds.argmax(axis=1)])
+        return bounds >= (self.similarity[rows] - slack)[:, None]
+
+    def update(self, rows: numpy.ndarray, members: numpy.ndarray) -> None:
+        """Compare texts with members, pair by pair."""
+        for start in range(0, len(rows), PAIRS):
+            row, member = rows[start : start + PAIRS], members[start : start + PAIRS]
+            similarity = similarities(self._vectors[self._numbers[row]], self._vectors[member])
+            # The nearest of each row behind the others, so that it is the one that is assigned.
+            order = numpy.lexsort((-member, similarity, row))
+            last = order[numpy.append(row[order][1:] != row[order][:-1], True)]
+            row, member, similarity = row[last], member[last], similarity[last]
+            better = (similarity > self.similarity[row]) | (
+                (similarity == self.similarity[row]) & (member < self.number[row])
+            )
+            self.similarity[row[better]] = similarity[better]
+            self.number[row[better]] = member[better]
+
+
+class _Turns:
+    """The texts of a block, which join the pool one after the other."""
+
+    def __init__(self, pool: _Pool, numbers: numpy.ndarray) -> None:
+        self._vectors, self._slack = pool.vectors, pool.slack
+        self._numbers = numbers
+        self._row = {number: row for row, number in enumerate(numbers.tolist())}
+        self._outside = [column.tolist() for column in pool.nearest(numbers)]
+        self._cosines = pool.vectors[numbers] @ pool.vectors[numbers].T
+        self._kept = numpy.zeros(len(numbers), dtype=bool)
+
+    def nearest(self, number: int) -> tuple[float, int]:
+        """The similarity and the number of a text's nearest, in the pool or kept before it here."""
+        row = self._row[number]
+        similarity, nearest = (column[row] for column in self._outside)
+        cosines = numpy.where(self._kept[:row], self._cosines[row, :row], -numpy.inf)
+        bar = max(similarity, cosines.max(initial=NOWHERE)) - self._slack
+        rivals = self._numbers[:row][cosines >= bar]
+        if rivals.size:
+            near = similarities(self._vectors[rivals], self._vectors[[number]])
+            if near.max() > similarity:
+                return float(near.max()), int(rivals[near.argmax()])
+        return similarity, nearest
+
+    def keep(self, number: int) -> None:
+        self._kept[self._row[number]] = True
+
+    def kept(self) -> numpy.ndarray:
+        """The numbers of the texts that were kept, in their order."""
+        return self._numbers[self._kept]
+
+
+def _stacked(seed_vectors: numpy.ndarray, vectors: numpy.ndarray) -> numpy.ndarray:
+    """All vectors below each other in single precision, when they are unit vectors."""
+    parts = [part for part in (seed_vectors, vectors) if len(part)]
+    stacked = numpy.concatenate(parts or [vectors], dtype=numpy.float32)
+    # Encoders that work in half precision miss the unit by some thousandths.
+    if not (numpy.linalg.norm(stacked, axis=1) < 1.01).all():
+        raise ValueError("the vectors must be unit vectors")
+    return stacked
+
+
+def _leading_directions(vectors: numpy.ndarray) -> tuple[numpy.ndarray, int]:
+    """Principal directions as columns, greatest first, and how many of them make a head."""
+    energy, directions = numpy.linalg.eigh((vectors.T @ vectors).astype(numpy.float64))
+    shares = energy[::-1].cumsum() / max(energy.sum(), 1e-300)
+    width = int((shares < ENERGY).sum()) + 1
+    dimensions = vectors.shape[1]
+    # A head of more than half the dimensions saves less than its loose bounds cost.
+    width = width if 2 * width <= dimensions else dimensions
+    return directions[:, ::-1].astype(numpy.float32), width
 
 
 def greedy_dedup(
-    texts: Iterable[str], vectors: numpy.ndarray, pool: Pool, threshold: float
-) -> Iterator[tuple[str, Match]]:
+    texts: Sequence[str],
+    vectors: numpy.ndarray,
+    seeds: Sequence[str],
+    seed_vectors: numpy.ndarray,
+    threshold: float,
+    block: int = 1024,
+) -> list[tuple[str, Match]]:
     """Go through texts in order and keep those that are far enough from all before them.
 
-    Yields for each text the reason why it is dropped, empty where it is kept, and its nearest
-    neighbour. A text is dropped as `duplicate` when the pool holds the same one, as `similar` when
-    the cosine reaches `threshold` (the paper: 0.8); kept texts join the pool.
+    The pool is made of the seeds and of the texts kept so far. For each text, kept ones too, the
+    result has the reason why it is dropped, empty for a kept one, and its nearest neighbour in the
+    pool at its turn. The reasons: `duplicate` when the pool holds the same text after `normalise`,
+    `similar` when the cosine, to four decimals, reaches `threshold` (the paper, arXiv 2310.04484,
+    takes 0.8). A text that is the same is nearest of all, and of equally near ones the first in the
+    pool. While the pool is empty, the neighbour is `NO_MATCH`.
+
+    `vectors` and `seed_vectors` hold the texts' unit vectors as rows. `block` texts are compared
+    at a time, which changes memory and speed, never the result. Raises `ValueError` when the
+    numbers of texts and vectors differ, or when a vector is longer than a unit or not a number.
     """
-    for text, vector in zip(texts, vectors, strict=True):
-        match = pool.nearest(text, vector)
-        if match.exact:
-            yield "duplicate", match
-        elif match.similarity >= threshold:
-            yield "similar", match
-        else:
-            pool.add(text, vector)
-            yield "", match
+    if len(texts) != len(vectors) or len(seeds) != len(seed_vectors):
+        raise ValueError("there must be one vector for each text")
+    names = [*seeds, *texts]
+    forms = [normalise(name) for name in names]
+    pool = _Pool(_stacked(seed_vectors, vectors))
+    pool.add(numpy.arange(len(seeds)))
+    first: dict[str, int] = {}  # The number of the first pool member of each normalised text.
+    for number in range(len(seeds)):
+        first.setdefault(forms[number], number)
+
+    outcome: list[tuple[str, Match]] = []
+    for start in range(len(seeds), len(names), block):
+        numbers = range(start, min(start + block, len(names)))
+        new = numpy.array([number for number in numbers if forms[number] not in first], dtype=int)
+        turns = _Turns(pool, new)
+        for number in numbers:
+            same = first.get(forms[number])
+            if same is not None:
+                outcome.append(("duplicate", Match(names[same], 1.0, exact=True)))
+                continue
+            similarity, nearest = turns.nearest(number)
+            reason = "similar" if similarity >= threshold else ""
+            match = NO_MATCH if nearest < 0 else Match(names[nearest], similarity, exact=False)
+            outcome.append((reason, match))
+            if not reason:
+                first[forms[number]] = number
+                turns.keep(number)
+        pool.add(turns.kept())
+    return outcome

@@ -6,7 +6,7 @@ the same and always in the same order, so that a file loads with `datasets.load_
 
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,17 +20,29 @@ from scripts.lib.files import atomic_file
 class Seed:
     """One of the samples that describe a task.
 
-    `instruction` is the bare instruction; `tests` are statements that a right answer passes
-    (empty for tasks without tests).
+    `instruction` is the bare instruction; `tests` are statements that a right answer passes; tasks
+    without tests leave them out.
     """
 
     instruction: str
-    tests: list[str]
+    tests: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class BenchmarkItem:
+    """The text of one problem of a benchmark, which no training row may hold.
+
+    `benchmark` is the benchmark's name, `id` the problem's own id there.
+    """
+
+    benchmark: str
+    id: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One raw text that the instruction generator wrote, opening included.
+    """One raw text that the instruction generator wrote, from its opening to its closing mark.
 
     `finished` tells whether the text reached a closing mark or the end-of-sequence token before
     the limit of tokens.
@@ -63,7 +75,11 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Drop:
-    """A generation that was filtered out, with its reason and its nearest neighbour."""
+    """A generation that was filtered out, with its reason.
+
+    `neighbour` is the seed or kept instruction that it is too near to (with their cosine), or the
+    benchmark's problem that it overlaps; empty where it is not well-formed.
+    """
 
     id: str
     task: str
@@ -77,8 +93,11 @@ class Drop:
 class Label:
     """One reply of the labelling model to one instruction.
 
-    `reason` is empty when the reply could be parsed, and `output` and `tests` are filled; else it
-    says why it could not. Token counts are those that the endpoint reported.
+    `reason` is empty when the reply could be parsed, else it says why it could not. `output` is
+    the solution: code, reasoning, or a text; `answer` the final answer of a task that has one (a
+    number, an expression, or a letter, which follows the options' order in `instruction`);
+    `tests` the assertions of a code task. `judgement` is the reply of the judge that the task asks
+    for, if it does. Token counts are those that the endpoint reported.
     """
 
     id: str
@@ -88,8 +107,10 @@ class Label:
     reply_number: int
     reply: str
     output: str
+    answer: str
     tests: list[str]
     reason: str
+    judgement: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
@@ -100,18 +121,24 @@ class Label:
 
 @dataclass(frozen=True)
 class Verified:
-    """One training row whose output passed its tests.
+    """One training row that passed its verification.
 
     `messages` holds the same pair as `instruction` and `output` in the chat form that trainers
-    read. The columns from `instruction_id` on say where the row came from.
+    read. `verification` says which way the row was verified (`own_tests`, `agreement`, `majority`,
+    `well_formed` or `judge`), `support` how many of the instruction's `replies` stand behind it.
+    The columns from `instruction_id` on say where the row came from.
     """
 
     id: str
     task: str
     instruction: str
     output: str
+    answer: str
     tests: list[str]
     messages: list[dict[str, str]]
+    verification: str
+    support: int
+    replies: int
     instruction_id: str
     bare_instruction: str
     reply_number: int
@@ -164,12 +191,17 @@ def parse_row(row: Any, record: type[Record]) -> Record:
     if not isinstance(row, dict):
         raise ValueError("is not an object")
     hints = get_type_hints(record)
-    if missing := [name for name in hints if name not in row]:
+    required = {
+        column.name
+        for column in fields(record)
+        if column.default is MISSING and column.default_factory is MISSING
+    }
+    if missing := [name for name in hints if name in required - row.keys()]:
         raise ValueError(f"lacks '{missing[0]}'")
     if unknown := [name for name in row if name not in hints]:
         raise ValueError(f"has the unknown column '{unknown[0]}'")
     for name, hint in hints.items():
-        if not _matches(row[name], hint):
+        if name in row and not _matches(row[name], hint):
             wanted = getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
             raise ValueError(f"'{name}' is not of type {wanted}")
     return record(**row)

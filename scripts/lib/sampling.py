@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from scripts.lib.tasks import closing_position
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,7 +22,10 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sampled text without its prompt; `finished` is false where the token limit cut it off."""
+    """One sampled text without its prompt, up to its closing mark.
+
+    `finished` is false where the token limit cut it off.
+    """
 
     text: str
     tokens: int
@@ -45,8 +50,7 @@ def sample_batch(
 ) -> list[Sample]:
     """Sample `count` continuations of `prompt`, each until a closing mark, its end or the limit.
 
-    A text may hold a little more than the closing mark: the token that completed it. The same
-    arguments give the same texts on the same machine.
+    The same arguments give the same texts on the same machine.
     """
     import torch
 
@@ -65,7 +69,12 @@ def sample_batch(
             tokenizer=tokenizer,
             pad_token_id=tokenizer.pad_token_id,
         )
-    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    special = [mark for mark in closing if mark in tokenizer.all_special_tokens]
+    ends = {
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+        *tokenizer.convert_tokens_to_ids(special),
+    }
     return [_sample(tokenizer, row, closing, ends) for row in output[:, inputs.shape[1] :].tolist()]
 
 
@@ -74,8 +83,10 @@ def _sample(
 ) -> Sample:
     length = next((at for at, token in enumerate(ids) if token in ends), len(ids))
     text = tokenizer.decode(ids[:length], skip_special_tokens=True)
-    finished = length < len(ids) or any(mark in text for mark in closing)
-    return Sample(text=text, tokens=length, finished=finished)
+    # The token that completes a closing mark may bring more than the mark.
+    end, _ = closing_position(text, closing)
+    finished = length < len(ids) or end >= 0
+    return Sample(text=text if end < 0 else text[:end], tokens=length, finished=finished)
 
 
 def batches(count: int, batch_size: int) -> Iterator[tuple[int, int]]:

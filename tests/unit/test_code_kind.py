@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.records import Label
-from scripts.lib.tasks import code, load_task
+from scripts.lib.tasks import Task, load_task
+from scripts.lib.tasks.code import nothing_proved, program
 
+TASKS = Path(__file__).parents[2] / "tasks"
+MBPP, HUMANEVAL = load_task(TASKS / "mbpp.yaml"), load_task(TASKS / "humaneval.yaml")
 SOLUTION = "def triple(n):\n    return n * 3"
 TESTS = ("assert triple(2) == 6", "assert triple(0) == 0")
 
@@ -29,7 +31,7 @@ TESTS = ("assert triple(2) == 6", "assert triple(0) == 0")
     ids=["asked", "odd case", "one block", "no fence", "bare", "repeated tests", "cut off"],
 )
 def test_a_reply_is_read_tolerantly(reply: str) -> None:
-    parsed = code.parse_reply(reply, "stop", min_tests=2)
+    parsed = MBPP.kind.parse_reply(MBPP, "", reply, "stop", min_tests=2)
     assert parsed.reason == ""
     assert parsed.output == SOLUTION
     assert parsed.tests == TESTS
@@ -48,7 +50,8 @@ def test_a_reply_is_read_tolerantly(reply: str) -> None:
     ],
 )
 def test_an_unusable_reply_keeps_its_reason(reply: str, finish_reason: str, reason: str) -> None:
-    assert code.parse_reply(reply, finish_reason, min_tests=2).reason == reason
+    parsed = MBPP.kind.parse_reply(MBPP, "", reply, finish_reason, min_tests=2)
+    assert parsed.reason == reason
 
 
 def test_imports_helpers_and_decorators_stay_in_the_solution() -> None:
@@ -56,14 +59,9 @@ def test_imports_helpers_and_decorators_stay_in_the_solution() -> None:
         "import functools\nLIMIT = 3\n@functools.cache\ndef helper(n):\n    return n + LIMIT\n"
         "def triple(n):\n    # why\n    return helper(n)"
     )
-    parsed = code.parse_reply(
-        f"```python\n{solution}\n```\n{''}\n```python\n{TESTS[0]}\n```", "stop", 1
-    )
+    reply = f"```python\n{solution}\n```\n\n```python\n{TESTS[0]}\n```"
+    parsed = MBPP.kind.parse_reply(MBPP, "", reply, "stop", min_tests=1)
     assert parsed.output == solution
-
-
-def label(*tests: str) -> Label:
-    return Label("i", "t", "i", "x", 0, "", SOLUTION, list(tests), "", "stop", 1, 1, "g", "m", "k")
 
 
 @pytest.mark.parametrize(
@@ -80,12 +78,13 @@ def label(*tests: str) -> Label:
     ],
 )
 def test_a_test_that_proves_nothing_is_refused(test: str) -> None:
-    assert code.vacuous(label(TESTS[0], test))
+    assert nothing_proved(SOLUTION, [TESTS[0], test])
 
 
 def test_real_tests_are_accepted() -> None:
-    assert code.vacuous(label(*TESTS, "assert not triple(0)", "assert abs(triple(-1)) == 3")) == ""
-    assert code.vacuous(label()) == "no tests"
+    real = [*TESTS, "assert not triple(0)", "assert abs(triple(-1)) == 3"]
+    assert nothing_proved(SOLUTION, real) == ""
+    assert nothing_proved(SOLUTION, []) == "no tests"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +98,94 @@ def test_real_tests_are_accepted() -> None:
         ("Write a poem about all the numbers.", "pattern"),
     ],
 )
-def test_the_format_rules_of_an_instruction(text: str, reason: str) -> None:
-    task = load_task(Path(__file__).parents[2] / "tasks" / "mbpp.yaml")
-    assert code.check_instruction(task, text) == reason
+def test_the_format_rules_of_a_sentence(text: str, reason: str) -> None:
+    assert MBPP.kind.read_instruction(MBPP, text).reason == reason
+
+
+DOCSTRING = 'def add(a: int, b: int) -> int:\n    """Return the sum of the two given numbers.'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DOCSTRING,
+        DOCSTRING + "\n\n    ",
+        DOCSTRING + '"""',
+        DOCSTRING + '\n    """\n',
+        "from typing import List\nimport math\n\n\n" + DOCSTRING,
+        "def helper(n):\n    return n\n\n\n" + DOCSTRING,
+        DOCSTRING.replace('"""', "'''"),
+    ],
+    ids=["open", "spaces", "closed", "closed below", "imports", "helper", "single quotes"],
+)
+def test_a_signature_with_a_docstring_is_read(text: str) -> None:
+    parsed = HUMANEVAL.kind.read_instruction(HUMANEVAL, text)
+    assert parsed.reason == ""
+    assert parsed.text.endswith(('numbers.\n    """', "numbers.\n    '''"))
+    assert HUMANEVAL.kind.read_instruction(HUMANEVAL, parsed.text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Write a function that adds two numbers.", "no_docstring"),
+        ("def add(a, b):\n    return a + b", "no_docstring"),
+        (DOCSTRING + '"""\n    return a + b', "trailing_text"),
+        (DOCSTRING + '"""\n    x = """more', "body"),
+        (DOCSTRING.replace("(a", "((a"), "not_python"),
+        ('class A:\n    """Do something with the two given numbers.', "no_docstring"),
+        ('def f():\n    """', "no_docstring"),
+        ("@cache\n" + DOCSTRING, "pattern"),
+        ('def f():\n    """Add.', "too_short"),
+    ],
+)
+def test_a_broken_signature_keeps_its_reason(text: str, reason: str) -> None:
+    assert HUMANEVAL.kind.read_instruction(HUMANEVAL, text).reason == reason
+
+
+STUB = DOCSTRING + '\n    """'
+
+
+def test_tests_become_the_examples_of_a_docstring() -> None:
+    tests = ["assert add(1, 2) == 3", "assert add(1, 2) > 0", "assert add(0, 0) == 0", "assert 1"]
+    assert HUMANEVAL.kind.with_tests(HUMANEVAL, STUB, tests) == (
+        DOCSTRING + "\n\n    >>> add(1, 2)\n    3\n    >>> add(1, 2) > 0\n    True\n"
+        '    >>> add(0, 0)\n    0\n    """'
+    )
+    assert HUMANEVAL.kind.with_tests(HUMANEVAL, STUB, []) == STUB
+    assert MBPP.kind.with_tests(MBPP, "Write a function.", tests) == "Write a function."
+
+
+def test_similarity_is_measured_on_what_a_function_does() -> None:
+    with_examples = HUMANEVAL.kind.with_tests(HUMANEVAL, STUB, ["assert add(1, 2) == 3"])
+    essence = HUMANEVAL.kind.essence(HUMANEVAL, with_examples)
+    assert essence == HUMANEVAL.kind.essence(HUMANEVAL, STUB)
+    assert essence == "add: Return the sum of the two given numbers."
+
+
+def test_a_reply_to_a_signature_must_define_its_function() -> None:
+    reply = "```python\ndef {0}(a, b):\n    return a + b\nassert {0}(1, 2) == 3\n```"
+
+    def reason(name: str) -> str:
+        text = reply.format(name)
+        return HUMANEVAL.kind.parse_reply(HUMANEVAL, STUB, text, "stop", min_tests=1).reason
+
+    assert reason("add") == ""
+    assert reason("plus") == "other_function"
+
+
+def test_a_solution_runs_behind_what_stands_before_its_signature() -> None:
+    stub = "import math\n\ndef helper(n):\n    return n\n\n" + STUB
+    assert program(HUMANEVAL, stub, "SOLUTION") == (
+        "import math\ndef helper(n):\n    return n\nSOLUTION"
+    )
+    assert program(MBPP, "Write a function.", "SOLUTION") == "SOLUTION"
+
+
+@pytest.mark.parametrize("task", [MBPP, HUMANEVAL], ids=["mbpp", "humaneval"])
+@pytest.mark.parametrize(
+    "response",
+    ["[PYTHON]\nx = 1\n[/PYTHON]", "Sure:\n```python\nx = 1\n```", "x = 1", "[PYTHON]\nx = 1"],
+)
+def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
+    assert task.kind.read_response(task, response) == "x = 1"

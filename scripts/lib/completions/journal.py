@@ -82,6 +82,10 @@ class Journal:
         """The reply to a request, `None` where there is none yet."""
         return self._completions.get(key)
 
+    def __getitem__(self, key: str) -> Completion:
+        """The reply to a request; raises `KeyError` where there is none."""
+        return self._completions[key]
+
     def record(
         self, request: CompletionRequest, completion: Completion, raw: dict[str, Any]
     ) -> None:

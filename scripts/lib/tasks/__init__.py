@@ -1,49 +1,90 @@
-"""Tasks are data: one YAML file and one JSON Lines file of seeds describe a task.
+"""Tasks are data: one YAML file and ten samples describe a task.
 
-Code knows kinds of tasks (`code`, ...), one module a kind beside this file, and never a task.
+Code knows kinds of tasks (`code`, `math`, `choice`, `text`), one module a kind beside this file,
+and never a task.
 """
 
 import importlib
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from scripts.lib.errors import UserError
-from scripts.lib.records import Label, Seed, read_rows
+from scripts.lib.records import Seed
 from scripts.lib.schema import check_against_schema
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "task.schema.yaml"
-MINIMUM_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class ParsedInstruction:
+    """What a generated text holds: an instruction in its canonical form, or why it holds none."""
+
+    text: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """What a labelling model's reply holds: `reason` is empty, or says why it is of no use."""
+    """What a labelling model's reply holds: `reason` is empty, or says why it is of no use.
+
+    `output` is the solution, the reasoning or the text, `answer` the final answer where the kind
+    has one, `tests` the assertions of a code task.
+    """
 
     output: str = ""
+    answer: str = ""
     tests: tuple[str, ...] = ()
     reason: str = ""
 
 
-class Kind(Protocol):
-    """What the module of a kind offers."""
+class Kind(ABC):
+    """What the module of a kind offers, as its `KIND`.
 
-    def check_instruction(self, task: "Task", text: str) -> str:
-        """The reason why a generated instruction breaks the task's format, or an empty string."""
+    `key` is a text that says which random choice is meant, where a kind makes one: the same key
+    gives the same choice.
+    """
 
-    def parse_reply(self, reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
-        """Read a labelling model's reply, tolerantly; it must hold `min_tests` distinct tests."""
+    @abstractmethod
+    def read_instruction(self, task: "Task", text: str, key: str = "") -> ParsedInstruction:
+        """Read an instruction out of a generated text that was cut at its closing mark."""
 
-    def vacuous(self, label: Label) -> str:
-        """The reason why a label's tests prove nothing, or an empty string."""
+    def essence(self, task: "Task", instruction: str) -> str:
+        """The part of an instruction that tells it from others: what similarity is measured on."""
+        return instruction
+
+    def question(self, task: "Task", instruction: str, key: str = "") -> str:
+        """An instruction as the labelling model is asked it."""
+        return instruction
+
+    def with_tests(self, task: "Task", instruction: str, tests: list[str]) -> str:
+        """An instruction with the tests that it shows by itself (a docstring's examples)."""
+        return instruction
+
+    @abstractmethod
+    def parse_reply(
+        self,
+        task: "Task",
+        instruction: str,
+        reply: str,
+        finish_reason: str,
+        min_tests: int = 0,
+        key: str = "",
+    ) -> ParsedReply:
+        """Read the reply to a `question` with the same key, tolerantly."""
+
+    @abstractmethod
+    def read_response(self, task: "Task", response: str) -> str:
+        """What is scored of a task model's response: its code, its answer, its letter, its text."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as its YAML file describes it (see docs/tasks.md)."""
+    """A task as its YAML file describes it (see docs/own-task.md)."""
 
     name: str
     path: Path
@@ -52,7 +93,7 @@ class Task:
     @property
     def kind(self) -> Kind:
         """The module that knows how this kind of task is parsed and checked."""
-        return importlib.import_module(f"scripts.lib.tasks.{self.spec['kind']}")
+        return importlib.import_module(f"scripts.lib.tasks.{self.spec['kind']}").KIND
 
     @property
     def prompt_prefix(self) -> str:
@@ -62,45 +103,70 @@ class Task:
     def prompt(self, instruction: str, tests: list[str]) -> str:
         """The whole prompt of an instruction: what a task model is trained and evaluated on."""
         form = self.spec["instruction"]
-        return form["prefix"] + instruction + fill(form["suffix"], tests="\n".join(tests))
+        question = self.kind.with_tests(self, instruction, tests)
+        return form["prefix"] + question + fill(form["suffix"], tests="\n".join(tests))
 
-    def response(self, solution: str) -> str:
+    def response(self, solution: str, answer: str) -> str:
         """The whole response that a task model is trained on."""
-        return fill(self.spec["instruction"]["response"], solution=solution)
+        return fill(self.spec["instruction"]["response"], solution=solution, answer=answer)
 
-    def closing_position(self, text: str) -> int:
-        """Where the first closing mark behind the opening begins, -1 when there is none."""
-        start = len(self.spec["instruction"]["opening"])
-        found = [text.find(mark, start) for mark in self.spec["instruction"]["closing"]]
-        return min((position for position in found if position >= 0), default=-1)
+    def closing_marks(self, after_turn: str) -> list[str]:
+        """The texts that end an instruction: the task's own, and the end of the user turn."""
+        end = after_turn.strip()
+        return [*self.spec["instruction"]["closing"], *([end] if end else [])]
 
-    def seeds(self) -> list[Seed]:
-        """The task's seeds.
+    def check_seeds(self, seeds: list[Seed], source: str | Path) -> None:
+        """Raise `UserError` for a seed that a generated instruction would be dropped for.
 
-        Raises `UserError` where the file is missing, a row is broken, fewer than two rows are left,
-        or a seed does not begin with the task's opening.
+        `source` is what the line names.
         """
-        path = self.seeds_path
-        if not path.exists():
-            raise UserError(f"{path} does not exist: '{self.path}' names it under the key 'seeds'")
-        seeds = list(read_rows(path, Seed))
-        if len(seeds) < MINIMUM_SEEDS:
-            raise UserError(
-                f"{path}: holds {len(seeds)} seed(s): give at least {MINIMUM_SEEDS}, better 10"
-            )
         opening = self.spec["instruction"]["opening"]
         for number, seed in enumerate(seeds, start=1):
             if not seed.instruction.startswith(opening) or seed.instruction == opening:
                 raise UserError(
-                    f"{path}, seed {number}: does not begin with '{opening}' and go on, "
+                    f"{source}, seed {number}: does not begin with '{opening}' and go on, "
                     f"as 'instruction.opening' of {self.path} demands"
                 )
-        return seeds
+            cut = cut_at_closing_mark(
+                seed.instruction, self.spec["instruction"]["closing"], len(opening)
+            )
+            if reason := self.kind.read_instruction(self, cut, "").reason:
+                raise UserError(
+                    f"{source}, seed {number}: is dropped as '{reason}' by the rules of the kind "
+                    f"'{self.spec['kind']}' and the section 'filter' of {self.path}: mend either"
+                )
 
-    @property
-    def seeds_path(self) -> Path:
-        """The file of seeds, which stands beside the task's YAML file."""
-        return self.path.parent / self.spec["seeds"]
+
+def closing_position(text: str, marks: list[str], start: int = 0) -> tuple[int, int]:
+    """Where the first of the closing marks behind `start` begins and ends, (-1, -1) without one."""
+    found = [(text.find(mark, start), len(mark)) for mark in marks]
+    at, length = min(((at, length) for at, length in found if at >= 0), default=(-1, 0))
+    return at, at + length
+
+
+def cut_at_closing_mark(text: str, marks: list[str], start: int = 0) -> str:
+    """A raw text up to its first closing mark behind `start`, without spaces around it."""
+    at, _ = closing_position(text, marks, start)
+    return (text if at < 0 else text[:at]).strip()
+
+
+def format_reason(task: Task, text: str) -> str:
+    """The reason why a text breaks the rules that all kinds share, or an empty string.
+
+    `opening`, `too_short` and `too_long` (in words), and `pattern` where `filter.pattern` does not
+    match.
+    """
+    rules = task.spec["filter"]
+    if not text.startswith(task.spec["instruction"]["opening"]):
+        return "opening"
+    words = len(text.split())
+    if words < rules["min_words"]:
+        return "too_short"
+    if words > rules["max_words"]:
+        return "too_long"
+    if not re.search(rules["pattern"], text):
+        return "pattern"
+    return ""
 
 
 def fill(template: str, **values: str) -> str:
@@ -116,7 +182,7 @@ def load_task(path: str | Path) -> Task:
     path = Path(path)
     if not path.exists():
         raise UserError(
-            f"{path} does not exist: describe the task '{path.stem}' there (see docs/tasks.md)"
+            f"{path} does not exist: describe the task '{path.stem}' there (see docs/own-task.md)"
         )
     try:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))

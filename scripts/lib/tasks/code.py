@@ -1,12 +1,18 @@
-"""The kind `code`: an instruction asks for a Python function, assertions check it."""
+"""The kind `code`: an instruction asks for a Python function, assertions check it.
+
+`instruction.form` of the task says what an instruction looks like: a `sentence` (MBPP), or a
+`function`, which is a signature with a docstring (HumanEval).
+"""
 
 import ast
 import re
 import textwrap
 import warnings
 
-from scripts.lib.records import Label
-from scripts.lib.tasks import ParsedReply, Task
+from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+
+# The original and MBPP itself show three tests in a prompt.
+TESTS_SHOWN = 3
 
 _FENCE = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 # A line that only says what comes next: "Solution:", "**Test cases:**", "### Tests", ...
@@ -15,24 +21,54 @@ _HEADING = re.compile(
     r"[ \t]*[*_]*[ \t]*:?[ \t]*[*_]*[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
+_TAGGED = re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)", re.DOTALL)
 
 
-def check_instruction(task: Task, text: str) -> str:
-    """The reason why a generated instruction breaks the task's format, or an empty string.
+def _asks_for_function(task: Task) -> bool:
+    return task.spec["instruction"]["form"] == "function"
 
-    `opening`, `too_short`, `too_long`, and `pattern` where `filter.pattern` does not match.
-    """
-    opening, rules = task.spec["instruction"]["opening"], task.spec["filter"]
-    if not text.startswith(opening):
-        return "opening"
-    words = len(text.split())
-    if words < rules["min_words"]:
-        return "too_short"
-    if words > rules["max_words"]:
-        return "too_long"
-    if not re.search(rules["pattern"], text):
-        return "pattern"
-    return ""
+
+def _read_stub(text: str) -> ParsedInstruction:
+    quotes = next((marks for marks in ('"""', "'''") if marks in text), None)
+    if quotes is None:
+        return ParsedInstruction(reason="no_docstring")
+    opened, behind = text, ""
+    if text.count(quotes) % 2 == 0:
+        opened, _, behind = text.rpartition(quotes)
+    if behind.strip():
+        return ParsedInstruction(reason="trailing_text")
+    stub = f"{opened.rstrip()}\n    {quotes}"
+    tree = _parse(stub)
+    if tree is None:
+        return ParsedInstruction(reason="not_python")
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.FunctionDef) or not (ast.get_docstring(last) or "").strip():
+        return ParsedInstruction(reason="no_docstring")
+    return ParsedInstruction(stub) if len(last.body) == 1 else ParsedInstruction(reason="body")
+
+
+def _function(stub: str) -> ast.FunctionDef:
+    """The syntax tree of the function that a stub asks for."""
+    function = ast.parse(stub).body[-1]
+    assert isinstance(function, ast.FunctionDef)
+    return function
+
+
+def _example(test: str) -> tuple[str, str]:
+    """An assertion as the two lines of a docstring's example: the call, and what it gives."""
+    expression = ast.parse(test).body[0].test  # type: ignore[attr-defined]
+    if isinstance(expression, ast.Compare) and isinstance(expression.ops[0], ast.Eq):
+        value = ast.unparse(expression.comparators[0])
+        return f">>> {ast.unparse(expression.left)}", value
+    return f">>> {ast.unparse(expression)}", "True"
+
+
+def program(task: Task, instruction: str, solution: str) -> str:
+    """What is executed for a solution: it stands behind the imports and helpers of a stub."""
+    if not _asks_for_function(task):
+        return solution
+    before = [ast.unparse(node) for node in ast.parse(instruction).body[:-1]]
+    return "\n".join([*before, solution])
 
 
 def _parse(code: str) -> ast.Module | None:
@@ -73,21 +109,10 @@ def _is_example_use(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
 
 
-def parse_reply(reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
-    """Read a solution and its assertions out of a reply.
-
-    Headings and fences may be missing, of any case, or name a language. Assertions that stand
-    twice count once. The reasons of a reply without use: `empty`, `not_python`, `no_function`,
-    `too_few_tests` (fewer distinct ones than `min_tests`), `truncated` when the
-    limit of tokens cut off what is missing.
-    """
-    cut_off = finish_reason == "length"
-    if cut_off:
-        # The last line may be half of one, and half an assertion can still be Python.
-        reply = reply.rpartition("\n")[0]
-    if not reply.strip():
-        return ParsedReply(reason="truncated" if cut_off else "empty")
-    solution, tests = [], {}
+def _solution_and_tests(reply: str) -> tuple[str, tuple[str, ...], bool]:
+    """The statements and the distinct assertions of a reply, and whether it holds any Python."""
+    solution: list[str] = []
+    tests: dict[str, str] = {}
     understood = False
     for block in _blocks(reply):
         code = block if _parse(block) is not None else _without_broken_end(block)
@@ -98,17 +123,10 @@ def parse_reply(reply: str, finish_reason: str, min_tests: int) -> ParsedReply:
                 tests.setdefault(ast.unparse(node.test), ast.unparse(node))
             elif not _is_example_use(node):
                 solution.append(_source(code, node))
-    whole = _parse("\n".join(solution))
-    if not understood:
-        return ParsedReply(reason="truncated" if cut_off else "not_python")
-    if whole is None or not _defined_functions(whole):
-        return ParsedReply(reason="truncated" if cut_off else "no_function")
-    if len(tests) < min_tests:
-        return ParsedReply(reason="truncated" if cut_off else "too_few_tests")
-    return ParsedReply(output="\n".join(solution), tests=tuple(tests.values()))
+    return "\n".join(solution), tuple(tests.values()), understood
 
 
-def _defined_functions(tree: ast.Module) -> set[str]:
+def _functions_of(tree: ast.Module) -> set[str]:
     """The names that the top level of a program defines as functions or classes."""
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return {node.name for node in tree.body if isinstance(node, definitions)}
@@ -139,16 +157,106 @@ def _is_real(test: ast.expr, functions: set[str]) -> bool:
     return True
 
 
-def vacuous(label: Label) -> str:
-    """The reason why a label's tests prove nothing, or an empty string.
+def defined_functions(solution: str) -> set[str]:
+    """The names that the top level of a solution defines as functions or classes."""
+    return _functions_of(ast.parse(solution))
+
+
+def nothing_proved(solution: str, tests: list[str]) -> str:
+    """The reason why tests prove nothing about a solution, or an empty string.
 
     Every test must be real: one that calls a function which the solution defines, and can fail.
     """
-    functions = _defined_functions(ast.parse(label.output))
-    for test in label.tests:
+    functions = defined_functions(solution)
+    for test in tests:
         tree = _parse(test)
         if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Assert):
             return f"not an assertion: {test}"
         if not _is_real(tree.body[0].test, functions):
             return f"proves nothing: {test}"
-    return "" if label.tests else "no tests"
+    return "" if tests else "no tests"
+
+
+class Code(Kind):
+    """Python functions and their assertions."""
+
+    def read_instruction(self, task: Task, text: str, key: str = "") -> ParsedInstruction:
+        """Read a sentence, or a function's signature and docstring.
+
+        Reasons: those of `format_reason`, and for functions `not_python`, `no_docstring` (no
+        function with a docstring at the end), `trailing_text` (something behind the docstring) and
+        `body` (the function is written out). The canonical form of a function ends with the
+        docstring's quotes on a line of their own.
+        """
+        if _asks_for_function(task):
+            stub = _read_stub(text)
+            if stub.reason:
+                return stub
+            text = stub.text
+        reason = format_reason(task, text)
+        return ParsedInstruction(reason=reason) if reason else ParsedInstruction(text)
+
+    def essence(self, task: Task, instruction: str) -> str:
+        """A sentence as it is; of a function its name and its docstring before the examples.
+
+        Signatures are much alike and would make different functions look similar.
+        """
+        if not _asks_for_function(task):
+            return instruction
+        function = _function(instruction)
+        docstring = (ast.get_docstring(function) or "").partition(">>>")[0]
+        return f"{function.name.replace('_', ' ')}: {' '.join(docstring.split())}"
+
+    def with_tests(self, task: Task, instruction: str, tests: list[str]) -> str:
+        """A function with its first tests as examples of its docstring; a sentence as it is."""
+        if not _asks_for_function(task) or not tests:
+            return instruction
+        opened, quotes = instruction[:-3].rstrip(), instruction[-3:]
+        lines = [line for test in tests[:TESTS_SHOWN] for line in _example(test)]
+        return "\n    ".join([opened + "\n", *lines, quotes])
+
+    def parse_reply(
+        self,
+        task: Task,
+        instruction: str,
+        reply: str,
+        finish_reason: str,
+        min_tests: int,
+        key: str = "",
+    ) -> ParsedReply:
+        """Read a solution and its assertions out of a reply.
+
+        Headings and fences may be missing, of any case, or name a language. Assertions that stand
+        twice count once. The reasons of a reply without use: `empty`, `not_python`, `no_function`,
+        `other_function` (not the one that a stub asks for), `too_few_tests` (fewer distinct ones
+        than `min_tests`), `truncated` when the limit of tokens cut off what is missing.
+        """
+        cut_off = finish_reason == "length"
+        reply = reply.replace("\r\n", "\n")
+        if cut_off:
+            # The last line may be half of one, and half an assertion can still be Python.
+            reply = reply.rpartition("\n")[0]
+        if not reply.strip():
+            return ParsedReply(reason="truncated" if cut_off else "empty")
+        solution, tests, understood = _solution_and_tests(reply)
+        whole = _parse(solution)
+        defined = _functions_of(whole) if whole else set()
+        if not understood:
+            reason = "not_python"
+        elif not defined:
+            reason = "no_function"
+        elif _asks_for_function(task) and _function(instruction).name not in defined:
+            reason = "other_function"
+        elif len(tests) < min_tests:
+            reason = "too_few_tests"
+        else:
+            return ParsedReply(output=solution, tests=tests)
+        return ParsedReply(reason="truncated" if cut_off else reason)
+
+    def read_response(self, task: Task, response: str) -> str:
+        """The code of a response: between the tags, else in a fence, else all of it."""
+        found = _TAGGED.search(response) or _FENCE.search(response)
+        return (found[1] if found else response).strip("\n")
+
+
+KIND = Code()

@@ -1,0 +1,28 @@
+# In:  the file of a task's own seeds, or a dataset of which the task names rows.
+# Out: the seeds.
+
+
+rule select_seeds:
+    input:
+        seeds=seed_files,
+        task=ancient(task_file),
+        script="scripts/select_seeds.py",
+        library=DATASET_LIBRARY,
+    output:
+        seeds=ensure("<results>/{task}/seeds.jsonl", non_empty=True),
+    log:
+        "<logs>/{task}/select_seeds.log",
+    # Compute nodes often have no way to the hub.
+    localrule: True
+    conda:
+        "../envs/gpu.yaml"
+    params:
+        module=as_py_module(),
+        source=seeds_of,
+        seed_set=setting("seeds"),
+        local=local_seeds_option,
+    shell:
+        """
+        python -m {params.module} --task {input.task} --set {params.seed_set} {params.local} \
+            --output {output.seeds} --log {log}
+        """

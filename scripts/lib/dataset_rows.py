@@ -1,0 +1,139 @@
+"""Rows of published datasets: from the Hugging Face hub, or from a local copy."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.errors import UserError
+
+Row = dict[str, Any]
+
+
+def dataset_name(dataset: dict[str, Any]) -> str:
+    """How a split of a dataset is named in config.yaml and in reports: `openai/gsm8k:train`."""
+    return f"{dataset['hub']}:{dataset['split']}"
+
+
+def load_rows(dataset: dict[str, Any], local: Path | None) -> list[Row]:
+    """The rows of a dataset's split, in their order: of the local copy where there is one.
+
+    `dataset` holds `hub`, `split` and perhaps `configurations`, whose rows follow each other.
+    Raises `UserError` where the rows cannot be had.
+    """
+    return _local_rows(local) if local else _hub_rows(dataset)
+
+
+def _local_rows(path: Path) -> list[Row]:
+    """Rows of a JSON Lines file, which may be gzipped, or of a Parquet file."""
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            return parquet.read_table(path).to_pylist()
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8") as stream:
+            rows = [json.loads(line) for line in stream if line.strip()]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read as rows of a dataset: {reason}") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: holds no rows: give JSON Lines (may be gzipped) or Parquet")
+    return rows
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached: its client would take half a minute to find out."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _hub_rows(dataset: dict[str, Any]) -> list[Row]:
+    if not _hub_answers():
+        # What an earlier run has fetched is in the client's cache; it reads this when imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    import datasets
+
+    datasets.disable_progress_bars()
+    name = dataset_name(dataset)
+    rows: list[Row] = []
+    for configuration in dataset.get("configurations") or [None]:
+        try:
+            rows += datasets.load_dataset(
+                dataset["hub"], configuration, split=dataset["split"]
+            ).to_list()
+        # Whatever goes wrong on the way to the hub, the remedy is the same.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"dataset {name}: cannot be had from the hub ({reason}): connect to it, or name a "
+                f"local copy under 'datasets' in config.yaml"
+            ) from error
+    return rows
+
+
+def field(row: Row, path: str) -> Any:
+    """A field of a row by its path; `a.b|c` is `b` of `a`, or `c` where that does not exist.
+
+    Raises `KeyError` where no alternative exists.
+    """
+    for alternative in path.split("|"):
+        value: Any = row
+        try:
+            for part in alternative.split("."):
+                value = value[int(part) if isinstance(value, list) else part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            continue
+        return value
+    raise KeyError(path)
+
+
+def render(template: str, row: Row) -> str:
+    """A template with fields of a row in place of `{path}`.
+
+    Raises `KeyError` that names a field which the row lacks.
+    """
+    return re.sub(r"\{([\w.|]+)\}", lambda match: str(field(row, match[1])), template)
+
+
+def pick_rows(rows: list[Row], by: str, ids: Iterable[str | int], name: str) -> list[Row]:
+    """The rows with the given ids, in the order of the ids.
+
+    `by` is the field of the ids, `row` for row numbers from 0, or `sha256:FIELD` for the SHA-256
+    of a field's text with single spaces. Raises `UserError` where an id is not there.
+    """
+    identity = _identity(by)
+    found = {}
+    for number, row in enumerate(rows):
+        found.setdefault(identity(number, row), row)
+    picked = []
+    for wanted in ids:
+        if str(wanted) not in found:
+            raise UserError(f"{name}: holds no row with {by} {wanted}: is it another version?")
+        picked.append(found[str(wanted)])
+    return picked
+
+
+def _identity(by: str) -> Callable[[int, Row], str]:
+    if by == "row":
+        return lambda number, row: str(number)
+    if by.startswith("sha256:"):
+        return lambda number, row: text_sha256(str(field(row, by.removeprefix("sha256:"))))
+    return lambda number, row: str(field(row, by))
+
+
+def text_sha256(text: str) -> str:
+    """The SHA-256 of a text with single spaces, as a hexadecimal string."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()

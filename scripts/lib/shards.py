@@ -1,0 +1,39 @@
+"""How many shards of instructions are sampled for the rows that are wanted."""
+
+import json
+import math
+from pathlib import Path
+
+from scripts.lib.errors import UserError
+
+
+def shards_for(target_rows: int, margin: float, shard_size: int) -> int:
+    """Shards of `shard_size` instructions that hold `margin` of them for each wanted row."""
+    return math.ceil(target_rows * margin / shard_size)
+
+
+def further_shards(target_rows: int, rows: int, shards: int) -> int:
+    """How many more shards bring `rows` to `target_rows`, at the yield of the `shards` so far.
+
+    A tenth more is added, since later shards repeat more of what is already there; and at most as
+    many as there are, since the yield of a few rows says little. Raises `ValueError` where there
+    is no row.
+    """
+    if rows <= 0:
+        raise ValueError("no row: the yield is unknown")
+    missing = max(0, target_rows - rows)
+    return min(shards, math.ceil(1.1 * missing * shards / rows))
+
+
+def topped_up_shards(results: Path, task: str) -> int:
+    """The number of shards that the step `top_up` has raised a task to; 0 without one.
+
+    Raises `UserError` where its file is broken.
+    """
+    path = results / task / "top_up.json"
+    if not path.exists():
+        return 0
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["shards"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is broken: remove it and run the top-up again") from error

@@ -1,0 +1,175 @@
+"""The kind `choice`: an instruction is a question with five options, a reply names one of them."""
+
+import random
+import re
+from dataclasses import dataclass
+
+from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+from scripts.lib.tasks.statement import split_at_answer
+
+LETTERS = "ABCDE"
+# A letter at the start of a line, or in a line: never the end of an abbreviation ("U.S.A.").
+_LINE_MARK = re.compile(r"^[ \t]*\(?([A-F])[.):][ \t]+", re.MULTILINE)
+_INLINE_MARK = re.compile(r"(?:(?<=\s)|^)\(?([A-F])[.):]\s+")
+_LETTER = re.compile(r"[\s*_(\"']*(?:option\s+)?([A-E])(?![\w'])", re.IGNORECASE)
+# Behind an "A": a letter is followed by punctuation, an end or a reason, an article by a noun.
+_BEHIND_LETTER = re.compile(r"\s*(?:$|[.):,;*_\"'-]|(?:because|since|as|for)\b)", re.IGNORECASE)
+_NONE = re.compile(r"[\s*_(\"']*none\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its options, in order."""
+
+    stem: str
+    options: tuple[str, ...]
+
+    def text(self) -> str:
+        """The question with its lettered options, a line each."""
+        lettered = zip(LETTERS, self.options, strict=True)
+        return "\n".join([self.stem, *(f"{letter}. {option}" for letter, option in lettered)])
+
+
+def split_question(text: str) -> Question | None:
+    """Read a question and its five options, `None` where they are not there.
+
+    Options stand on lines of their own, or one behind the other; what follows an option F or a
+    blank line behind the last option is left out. "find A good place", "Washington D.C. is" and
+    "the U.S.A. has" hold no option.
+    """
+    for marks in (_LINE_MARK, _INLINE_MARK):
+        if (question := _split_at(list(marks.finditer(text)), text)) is not None:
+            return question
+    return None
+
+
+def _split_at(marks: list[re.Match[str]], text: str) -> Question | None:
+    """Split at the marks A to E that follow each other, the last such run of them."""
+    for first in reversed(range(len(marks))):
+        run = marks[first : first + len(LETTERS)]
+        if "".join(mark[1] for mark in run) != LETTERS:
+            continue
+        behind = marks[first + len(LETTERS) :]
+        end = behind[0].start() if behind and behind[0][1] == "F" else len(text)
+        ends = [*(mark.start() for mark in run[1:]), end]
+        options = [text[mark.end() : end].strip() for mark, end in zip(run, ends, strict=True)]
+        options[-1] = options[-1].partition("\n")[0].strip()
+        stem = " ".join(text[: run[0].start()].split())
+        return Question(stem, tuple(" ".join(option.split()) for option in options))
+    return None
+
+
+def order(key: str) -> list[int]:
+    """A random order of the options, the same for the same key: numbers of the old order."""
+    return random.Random(key).sample(range(len(LETTERS)), len(LETTERS))
+
+
+def shuffled(question: Question, key: str) -> Question:
+    """A question with its options in the random order of a key."""
+    return Question(question.stem, tuple(question.options[at] for at in order(key)))
+
+
+def _parsed(instruction: str) -> Question:
+    question = split_question(instruction)
+    if question is None:
+        raise ValueError(f"not a question with five options: {instruction[:80]}")
+    return question
+
+
+def _asked_order(task: Task, key: str) -> list[int]:
+    """The order in which a reply is asked for the options.
+
+    Models prefer some letters, so each reply sees another order, and what they agree on is the
+    option. Only where the task trains on the reasoning, which may name letters, the order stays.
+    """
+    keeps_reasoning = "{solution}" in task.spec["instruction"]["response"]
+    return list(range(len(LETTERS))) if keeps_reasoning or not key else order(key)
+
+
+def _choice(stated: str, options: tuple[str, ...]) -> int | None:
+    """The number of the option that a statement names, by its words or by its letter."""
+    words = stated.strip("*_.\"' ").casefold()
+    named = [at for at, option in enumerate(options) if option.casefold() == words]
+    if named:
+        return named[0]
+    letter = _LETTER.match(stated)
+    if letter is None:
+        return None
+    at, behind = LETTERS.index(letter[1].upper()), stated[letter.end() :]
+    with_words = behind.strip().casefold().startswith(options[at].casefold())
+    if letter[1] in "Aa" and not with_words and not _BEHIND_LETTER.match(behind):
+        return None
+    return at
+
+
+class Choice(Kind):
+    """Questions with five options."""
+
+    def read_instruction(self, task: Task, text: str, key: str = "") -> ParsedInstruction:
+        """Read a question with five options and put the options into the random order of the key.
+
+        A generator tends to write the right option first; without a key the order stays. Reasons:
+        `options` (there are not five), `empty_option`, `same_options`, and, of the question without
+        its options, those of `format_reason`.
+        """
+        question = split_question(text)
+        if question is None:
+            return ParsedInstruction(reason="options")
+        if not all(question.options):
+            return ParsedInstruction(reason="empty_option")
+        if len({option.casefold() for option in question.options}) < len(LETTERS):
+            return ParsedInstruction(reason="same_options")
+        if reason := format_reason(task, question.stem):
+            return ParsedInstruction(reason=reason)
+        return ParsedInstruction((shuffled(question, key) if key else question).text())
+
+    def essence(self, task: Task, instruction: str) -> str:
+        """What similarity is measured on: the question with its options, whatever their order."""
+        question = _parsed(instruction)
+        return "\n".join([question.stem, *sorted(question.options)])
+
+    def question(self, task: Task, instruction: str, key: str = "") -> str:
+        """A question as the labelling model is asked it, the options in the order of the key."""
+        parsed = _parsed(instruction)
+        asked = tuple(parsed.options[at] for at in _asked_order(task, key))
+        return Question(parsed.stem, asked).text()
+
+    def parse_reply(
+        self,
+        task: Task,
+        instruction: str,
+        reply: str,
+        finish_reason: str,
+        min_tests: int = 0,
+        key: str = "",
+    ) -> ParsedReply:
+        """Read the chosen option and the reasoning out of a reply.
+
+        The answer is the option with its letter in `instruction` ("D. moon"): it follows the option
+        from the order in which the reply saw it. The reasons of a reply without use: `empty`,
+        `no_answer`, `none` (the model finds no option fitting), and `truncated` when the limit of
+        tokens cut off the answer.
+        """
+        if not reply.strip():
+            return ParsedReply(reason="empty")
+        options = _parsed(instruction).options
+        asked = _asked_order(task, key)
+        reasoning, stated = split_at_answer(reply)
+        if stated is None:
+            # The whole reply may be an option.
+            reasoning, stated = "", reply.strip()
+        chosen = _choice(stated, tuple(options[at] for at in asked))
+        if chosen is not None:
+            at = asked[chosen]
+            return ParsedReply(output=reasoning, answer=f"{LETTERS[at]}. {options[at]}")
+        if _NONE.match(stated):
+            return ParsedReply(reason="none")
+        return ParsedReply(reason="truncated" if finish_reason == "length" else "no_answer")
+
+    def read_response(self, task: Task, response: str) -> str:
+        """The letter of the option that a response names, empty where it names none."""
+        letter = _LETTER.match(split_at_answer(response)[1] or response)
+        return letter[1].upper() if letter else ""
+
+
+KIND = Choice()

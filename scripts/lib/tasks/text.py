@@ -1,0 +1,59 @@
+"""The kind `text`: an instruction asks for anything, a reply is a text in the wanted form.
+
+Nothing can be executed or compared, so a task may ask a judge (`judge` in its file).
+"""
+
+import re
+
+from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+
+
+def accepted(task: Task, judgement: str) -> bool:
+    """Whether the judge's reply accepts an answer: `judge.accept` of the task matches in it."""
+    return bool(re.search(task.spec["judge"]["accept"], judgement.strip(), re.IGNORECASE))
+
+
+class Text(Kind):
+    """Free answers."""
+
+    def read_instruction(self, task: Task, text: str, key: str = "") -> ParsedInstruction:
+        """Read an instruction. Reasons: those of `format_reason`."""
+        reason = format_reason(task, text)
+        return ParsedInstruction(reason=reason) if reason else ParsedInstruction(text)
+
+    def parse_reply(
+        self,
+        task: Task,
+        instruction: str,
+        reply: str,
+        finish_reason: str,
+        min_tests: int = 0,
+        key: str = "",
+    ) -> ParsedReply:
+        """Take a reply that is well-formed as it is.
+
+        The reasons of a reply without use: `empty`, `truncated` (the limit of tokens cut it off),
+        `too_short` and `too_long` (in words), and `pattern`, by the section `reply` of the task.
+        """
+        text, rules = reply.strip(), task.spec["reply"]
+        words = len(text.split())
+        if not text:
+            reason = "empty"
+        elif finish_reason == "length":
+            reason = "truncated"
+        elif words < rules["min_words"]:
+            reason = "too_short"
+        elif words > rules["max_words"]:
+            reason = "too_long"
+        elif not re.search(rules["pattern"], text):
+            reason = "pattern"
+        else:
+            return ParsedReply(output=text)
+        return ParsedReply(reason=reason)
+
+    def read_response(self, task: Task, response: str) -> str:
+        """A task model's response without spaces around it."""
+        return response.strip()
+
+
+KIND = Text()

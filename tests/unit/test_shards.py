@@ -1,0 +1,45 @@
+"""How many shards a target needs, and how a top-up raises them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import top_up
+from scripts.lib.errors import UserError
+from scripts.lib.shards import further_shards, shards_for, topped_up_shards
+
+
+@given(st.integers(1, 10**6), st.floats(1, 50), st.integers(1, 5000))
+def test_the_shards_hold_the_margin_and_none_too_many(rows: int, margin: float, size: int) -> None:
+    shards = shards_for(rows, margin, size)
+    assert (shards - 1) * size < rows * margin <= shards * size
+
+
+def test_a_top_up_goes_by_the_yield_and_at_most_doubles() -> None:
+    assert further_shards(target_rows=100, rows=80, shards=8) == 3
+    assert further_shards(target_rows=100, rows=1, shards=8) == 8
+    assert further_shards(target_rows=100, rows=100, shards=8) == 0
+    assert further_shards(target_rows=100, rows=170, shards=8) == 0
+    assert further_shards(target_rows=100, rows=99, shards=1) == 1
+    with pytest.raises(ValueError, match="no row"):
+        further_shards(target_rows=100, rows=0, shards=8)
+
+
+def test_the_next_plan_reads_what_a_top_up_wrote(tmp_path: Path, finished_toy) -> None:
+    project, _ = finished_toy
+    verified = project.path / "results" / "toy_verified.jsonl"
+    rows = len(project.rows("results/toy_verified.jsonl"))
+    output = tmp_path / "toy" / "top_up.json"
+    assert topped_up_shards(tmp_path, "toy") == 0
+    top_up.main(
+        ["--verified", str(verified), "--target-rows", str(rows + 1), "--shards", "2",
+         "--output", str(output)]
+    )  # fmt: skip
+    assert json.loads(output.read_text()) == {"shards": 3, "missing_rows": 1}
+    assert topped_up_shards(tmp_path, "toy") == 3
+    output.write_text("{}")
+    with pytest.raises(UserError, match="top_up.json: is broken: remove it"):
+        topped_up_shards(tmp_path, "toy")
