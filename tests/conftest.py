@@ -6,14 +6,17 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "tasks", "envs", "profiles"]
+PARTS = [
+    "Snakefile", "config.yaml", "configs", "rules", "scripts", "schemas", "tasks", "envs",
+    "profiles",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -138,8 +141,9 @@ assert add_numbers(-1, 1) == 0
 class LabelEndpoint:
     """A real OpenAI-compatible HTTP server on loopback with a scripted model behind it.
 
-    `requests` holds the body of every request that it answered. `status` other than 200 makes it
-    refuse; `delay` (seconds) makes it slow.
+    `requests` holds the body of every request that it answered. `reply` is what it answers, or
+    makes the answer to a request's body. `status` other than 200 makes it refuse; `delay` (seconds)
+    makes it slow.
     """
 
     key = "test-key"
@@ -148,7 +152,7 @@ class LabelEndpoint:
         self.requests: list[dict] = []
         self.status = 200
         self.delay = 0.0
-        self.reply = REPLY
+        self.reply: str | Callable[[dict], str] = REPLY
         self._lock = threading.Lock()
         endpoint = self
 
@@ -162,7 +166,9 @@ class LabelEndpoint:
                 threading.Event().wait(endpoint.delay)
                 with endpoint._lock:
                     endpoint.requests.append(body)
-                return self.answer(200, completion(body["model"], endpoint.reply))
+                reply = endpoint.reply
+                text = reply(body) if callable(reply) else reply
+                return self.answer(200, completion(body["model"], text))
 
             def answer(self, status: int, body: dict) -> None:
                 content = json.dumps(body).encode()
@@ -224,6 +230,7 @@ TOY_TASK = {
         # A model that knows nothing soon writes one of these.
         "closing": ["\n", "e", "a"],
         "suffix": "\nTests:\n{tests}",
+        "placeholder": "pass",
         "response": "{solution}",
     },
     "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 40},
@@ -239,9 +246,15 @@ def toy_config(model: Path) -> dict:
             "model": str(model),
             "training": {"method": "full", "epochs": 3, "learning_rate": 0.001},
         },
-        "sampling": {"count": 24, "shards": 2, "batch_size": 4},
+        "sampling": {"target_rows": 12, "margin": 2, "shard_size": 12, "batch_size": 4},
         "filter": {"threshold": 0.98},
-        "label": {"endpoint": "openai", "model": "scripted", "in_flight": 3, "attempts": 2},
+        "label": {
+            "endpoint": "openai",
+            "model": "scripted",
+            "replies": 2,
+            "in_flight": 3,
+            "attempts": 2,
+        },
     }
 
 

@@ -16,12 +16,14 @@ import numpy
 # Pool members of one matrix product: block x TILE products stay near the processor's caches.
 TILE = 2048
 # Pairs whose vectors are gathered at once, which bounds the memory.
-PAIRS = 4096
+PAIRS = 512
 # The share of the squared lengths that a vector's head holds: longer heads cost more to multiply,
 # shorter ones leave more candidates to compare.
 ENERGY = 0.9
 # Where a larger share of a tile is candidates, whole vectors are multiplied instead of heads.
 LOOSE = 1 / 64
+# Members, the best of as many tiles, that are compared with a text before all others.
+PROMISING = 3
 # Below every cosine.
 NOWHERE = -2.0
 
@@ -83,17 +85,29 @@ class _Pool:
         """
         best = _Best(self.vectors, numbers)
         heads = self._heads_of(numbers)
-        for start in range(0, self._size, TILE):
-            tile = slice(start, min(start + TILE, self._size))
-            members = self._numbers[tile]
+        tiles = [slice(at, min(at + TILE, self._size)) for at in range(0, self._size, TILE)]
+        tops = numpy.empty((len(numbers), len(tiles)), dtype=numpy.float32)
+        members = numpy.empty(tops.shape, dtype=numpy.int64)
+        for column, tile in enumerate(tiles):
             bounds = heads @ self._heads[tile].T
-            rows = numpy.flatnonzero(bounds.max(axis=1) >= best.similarity - self.slack)
-            candidates = best.candidates(rows, members, bounds[rows], self.slack)
-            if candidates.sum() > LOOSE * bounds.size:
-                cosines = self.vectors[numbers[rows]] @ self.vectors[members].T
-                candidates = best.candidates(rows, members, cosines, self.slack)
-            at, column = candidates.nonzero()
-            best.update(rows[at], members[column])
+            top = bounds.argmax(axis=1, keepdims=True)
+            tops[:, [column]] = numpy.take_along_axis(bounds, top, axis=1)
+            members[:, [column]] = self._numbers[tile][top]
+        # The most promising members are compared first: they rule out almost all others.
+        for column in tops.argsort(axis=1).T[: -PROMISING - 1 : -1]:
+            rows = numpy.arange(len(numbers))
+            best.update(rows, members[rows, column])
+        for column, tile in enumerate(tiles):
+            rows = numpy.flatnonzero(tops[:, column] >= best.similarity - self.slack)
+            bar = (best.similarity[rows] - self.slack)[:, None]
+            candidates = heads[rows] @ self._heads[tile].T >= bar
+            if numpy.count_nonzero(candidates) > LOOSE * candidates.size:
+                pool_vectors = self.vectors[self._numbers[tile]]
+                candidates = self.vectors[numbers[rows]] @ pool_vectors.T >= bar
+            at = numpy.flatnonzero(candidates)
+            best.update(
+                rows[at // candidates.shape[1]], self._numbers[tile][at % candidates.shape[1]]
+            )
         return best.similarity, best.number
 
     def _heads_of(self, numbers: numpy.ndarray) -> numpy.ndarray:
@@ -109,17 +123,6 @@ class _Best:
         self._vectors, self._numbers = vectors, numbers
         self.similarity = numpy.full(len(numbers), NOWHERE)
         self.number = numpy.full(len(numbers), -1)
-
-    def candidates(
-        self, rows: numpy.ndarray, members: numpy.ndarray, bounds: numpy.ndarray, slack: float
-    ) -> numpy.ndarray:
-        """Which of the members (columns) can be the nearest to the texts (rows), by upper bounds.
-
-        Compares the most promising member of each row first: that rules out most others.
-        """
-        if rows.size:
-            self.update(rows, members[bounds.argmax(axis=1)])
-        return bounds >= (self.similarity[rows] - slack)[:, None]
 
     def update(self, rows: numpy.ndarray, members: numpy.ndarray) -> None:
         """Compare texts with members, pair by pair."""
@@ -188,6 +191,22 @@ def _leading_directions(vectors: numpy.ndarray) -> tuple[numpy.ndarray, int]:
     # A head of more than half the dimensions saves less than its loose bounds cost.
     width = width if 2 * width <= dimensions else dimensions
     return directions[:, ::-1].astype(numpy.float32), width
+
+
+def nearest(
+    vectors: numpy.ndarray, others: numpy.ndarray, block: int = 1024
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The similarity of each vector to its nearest of `others`, and the row of that one.
+
+    The arrays hold unit vectors as rows; of equally near ones the first row is meant. `NOWHERE`
+    and -1 where `others` is empty. Raises `ValueError` like `greedy_dedup`.
+    """
+    pool = _Pool(_stacked(others, vectors))
+    pool.add(numpy.arange(len(others)))
+    numbers = len(others) + numpy.arange(len(vectors))
+    parts = [pool.nearest(numbers[at : at + block]) for at in range(0, max(len(numbers), 1), block)]
+    similarity, rows = zip(*parts, strict=True)
+    return numpy.concatenate(similarity), numpy.concatenate(rows)
 
 
 def greedy_dedup(

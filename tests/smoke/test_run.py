@@ -15,15 +15,18 @@ from tests.conftest import toy_project
 
 # The declared outputs of a run, in the order of the stages.
 OUTPUTS = [
+    "results/toy/seeds.jsonl",
     "results/toy/generator/model.safetensors",
     "results/toy/generator_curve.jsonl",
-    "results/toy/generations/1-of-2.jsonl",
-    "results/toy/generations/2-of-2.jsonl",
+    "results/toy/generations/1.jsonl",
+    "results/toy/generations/2.jsonl",
     "results/toy_instructions.jsonl",
     "results/toy/dropped.jsonl",
+    "results/toy/decontamination.json",
     "results/toy_labeled.jsonl",
     "results/toy_verified.jsonl",
     "results/toy/rejected.jsonl",
+    "results/toy/funnel.json",
 ]
 
 
@@ -35,8 +38,8 @@ def checksums(project) -> dict[str, str]:
 
 def test_every_row_is_accounted_for(finished_toy) -> None:
     project, endpoint = finished_toy
-    generations = project.rows("results/toy/generations/1-of-2.jsonl") + project.rows(
-        "results/toy/generations/2-of-2.jsonl"
+    generations = project.rows("results/toy/generations/1.jsonl") + project.rows(
+        "results/toy/generations/2.jsonl"
     )
     kept = project.rows("results/toy_instructions.jsonl")
     dropped = project.rows("results/toy/dropped.jsonl")
@@ -52,12 +55,18 @@ def test_every_row_is_accounted_for(finished_toy) -> None:
     # The scripted model gives the same right answer each time: the second is a duplicate.
     assert len(verified) == len(kept)
     assert {row["verdict"] for row in rejected} == {"duplicate"}
+    funnel = json.loads((project.path / "results/toy/funnel.json").read_text())
+    counts = {stage["stage"]: stage["count"] for stage in funnel["stages"]}
+    assert counts["sampled"] == 24
+    assert counts["clean"] == counts["labelled"] == counts["verified"] == len(kept)
+    lost = sum(number for stage in funnel["stages"] for number in stage["reasons"].values())
+    assert lost == len(dropped)
 
 
 def test_the_columns_are_those_of_the_records(finished_toy) -> None:
     project, _ = finished_toy
     for name, record in [
-        ("results/toy/generations/1-of-2.jsonl", Generation),
+        ("results/toy/generations/1.jsonl", Generation),
         ("results/toy_instructions.jsonl", Instruction),
         ("results/toy/dropped.jsonl", Drop),
         ("results/toy_labeled.jsonl", Label),
@@ -90,7 +99,7 @@ def test_every_step_ends_with_its_counts_on_the_terminal_and_in_its_log(finished
     project, _ = finished_toy
     for log, start in [
         ("logs/toy/train_generator.log", "train generator: 10 seeds, "),
-        ("logs/toy/generate_instructions/1-of-2.log", "generate_instructions 1-of-2: 12 texts, "),
+        ("logs/toy/generate_instructions/1.log", "generate_instructions shard 1: 12 texts, "),
         ("logs/toy/filter_instructions.log", "filter_instructions: 24 generations, "),
         ("logs/toy/label_instructions.log", "label_instructions: "),
         ("logs/toy/verify_samples.log", "verify_samples: "),
@@ -229,6 +238,8 @@ def test_a_full_disk_is_one_line_and_loses_no_reply(finished_toy, tmp_path: Path
             "--timeout",
             "30",
             "--attempts",
+            "1",
+            "--seed",
             "1",
             "--journal",
             str(small / "journal.jsonl"),

@@ -35,6 +35,8 @@ def test_an_article_or_an_abbreviation_is_no_option(stem: str) -> None:
         "Where is it? A. sea B. lake C. D.C. area D. hill E. town",
         "Where is it?\nA) sea\nB) lake\nC) D.C. area\nD) hill\nE) town",
         "Where is it?\n(A) sea\n(B) lake\n(C) D.C. area\n(D) hill\n(E) town\nF. island",
+        "Where is it?\nA. sea\nB. lake\nC. D.C. area\nD. hill\nE. town\n\n"
+        "A. sea\nB. lake\nC. x\nD. y\nE. z",
         "Where is it?\n  A. sea\n  B. lake\n  C. D.C. area\n  D. hill\n  E. town\n\nAnswer: A",
     ],
 )

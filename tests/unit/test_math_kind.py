@@ -136,7 +136,7 @@ def test_the_last_box_is_found(text: str, boxed: str | None) -> None:
         (r"So $\boxed{1, 2}$.", "So $1, 2$.", "1, 2"),
         (r"So it is $\fbox{3}$.", "So it is $3$.", "3"),
         (r"So it is. The answer is $\sqrt{2}$.", "So it is.", r"\sqrt{2}"),
-        (r"So $\boxed{7}$ is right. The answer is hence clear.", "So $7$ is right.", "7"),
+        (r"So $\boxed{7}$. The answer is hence clear.", "So $7$. The answer is hence clear.", "7"),
         (r"It is \boxed{\text{even}}.", r"It is \text{even}.", r"\text{even}"),
     ],
 )

@@ -6,20 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.generate_instructions import shard_size
 from scripts.lib.models import load_model, load_tokenizer
 from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_batch
 
-# Characters; runs of spaces are tokens too.
-LONGEST_TOKEN = 24
 SETTINGS = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24)
-
-
-@given(count=st.integers(1, 10_000), shards=st.integers(1, 64))
-def test_shards_share_the_samples_evenly(count: int, shards: int) -> None:
-    sizes = [shard_size(count, shard, shards) for shard in range(1, shards + 1)]
-    assert sum(sizes) == count
-    assert max(sizes) - min(sizes) <= 1
 
 
 @given(count=st.integers(0, 500), size=st.integers(1, 64))
@@ -54,8 +44,8 @@ def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(model) -> None:
     for sample in samples:
         assert sample.tokens <= SETTINGS.max_new_tokens
         assert sample.finished or sample.tokens == SETTINGS.max_new_tokens
-        # Sampling stops with the token that completes the mark.
-        assert "e" not in sample.text[:-LONGEST_TOKEN]
-    assert any("e" in sample.text for sample in samples)
+        # The token that completes the mark may hold more: the text ends before the mark.
+        assert "e" not in sample.text
+    assert any(sample.finished and sample.tokens < 5 for sample in samples)
     never = sample_batch(*model, "Write", ["\u2603\u2603"], SETTINGS, count=20, seed=5)
     assert any(not sample.finished for sample in never)

@@ -1,13 +1,16 @@
 """Tasks are data, and bad data is named in one line."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts.filter_instructions import cut
 from scripts.lib.errors import UserError
-from scripts.lib.tasks import fill, load_task
+from scripts.lib.records import Seed
+from scripts.lib.seeds import load_seed_file, seed_source
+from scripts.lib.tasks import cut_at_closing_mark, fill, load_task
 
 TASKS = Path(__file__).parents[2] / "tasks"
 
@@ -19,28 +22,36 @@ def spec() -> dict:
 
 def written(directory: Path, spec: dict, seeds: str) -> Path:
     (directory / "own.yaml").write_text(yaml.safe_dump(spec))
-    (directory / spec["seeds"]).write_text(seeds)
+    (directory / "own_seeds.jsonl").write_text(seeds)
     return directory / "own.yaml"
 
 
-def test_every_task_of_the_project_loads_with_ten_different_seeds() -> None:
-    for path in TASKS.glob("*.yaml"):
-        seeds = load_task(path).seeds()
-        assert len({seed.instruction for seed in seeds}) == len(seeds) == 10
-        assert all(len(seed.tests) == 3 for seed in seeds)
+def own_seeds(name: str) -> list[Seed]:
+    task = load_task(TASKS / f"{name}.yaml")
+    return load_seed_file(task, TASKS / seed_source(task, "own"))
 
 
-def test_the_prompt_is_the_one_that_mbpp_is_evaluated_with() -> None:
-    task = load_task(TASKS / "mbpp.yaml")
-    assert task.prompt(
-        "Write a function to triple a number.", ["assert t(1) == 3", "assert t(2) == 6"]
-    ) == (
-        "You are an expert Python programmer, and here is your task: "
-        "Write a function to triple a number.\n"
-        "Your code should pass these tests:\n\nassert t(1) == 3\nassert t(2) == 6\n"
-        "Your code should start with a [PYTHON] tag and end with a [/PYTHON] tag."
-    )
-    assert task.response("x = {1}") == "[PYTHON]\nx = {1}\n[/PYTHON]"
+@pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_task_of_the_project_loads_with_ten_different_seeds(path: Path) -> None:
+    seeds = own_seeds(path.stem)
+    assert len({seed.instruction for seed in seeds}) == len(seeds) == 10
+
+
+@pytest.mark.parametrize("name", ["csqa", "gsm8k", "math", "mbpp"])
+def test_the_papers_seeds_are_ten_rows_of_a_dataset(name: str) -> None:
+    source = seed_source(load_task(TASKS / f"{name}.yaml"), "paper")
+    assert len(source["ids"]) == 10
+    assert source["dataset"]["split"] in ("train", "validation")
+
+
+def test_the_examples_of_a_request_are_read_as_they_are_meant() -> None:
+    for path in sorted(TASKS.glob("*.yaml")):
+        task = load_task(path)
+        for example in task.spec["label"]["examples"]:
+            instruction = example["instruction"]
+            assert task.kind.read_instruction(task, instruction).reason in ("", "too_short")
+            parsed = task.kind.parse_reply(task, instruction, example["reply"], "stop", 3)
+            assert parsed.reason == "", (path.name, example)
 
 
 def test_values_with_braces_are_filled_in_as_they_are() -> None:
@@ -48,10 +59,11 @@ def test_values_with_braces_are_filled_in_as_they_are() -> None:
 
 
 def test_a_text_is_cut_at_its_first_closing_mark() -> None:
-    task = load_task(TASKS / "mbpp.yaml")
-    assert cut(task, "Write a loop. Your code should\npass") == "Write a loop."
-    assert cut(task, "Write a loop.\nmore Your code should") == "Write a loop."
-    assert cut(task, " Write a loop ") == "Write a loop"
+    marks = ["\n", "Your code should"]
+    assert cut_at_closing_mark("Write a loop. Your code should\npass", marks) == "Write a loop."
+    assert cut_at_closing_mark("Write a loop.\nmore Your code should", marks) == "Write a loop."
+    assert cut_at_closing_mark(" Write a loop ", marks) == "Write a loop"
+    assert cut_at_closing_mark("\nWrite a loop\n", marks, start=1) == "Write a loop"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,9 @@ def test_a_text_is_cut_at_its_first_closing_mark() -> None:
         ({"sampling": {"temperature": 0, "max_new_tokens": 5}}, "'sampling.temperature'"),
         ({"sampling": {"max_new_tokens": 5}}, "'temperature' is a required property"),
         ({"seeds": 3}, "'seeds'"),
+        ({"seeds": {"paper": "a.jsonl"}}, "'seeds'"),
+        ({"label": {"request": "Solve it."}}, "'label.request'"),
+        ({"judge": {"request": "Is {reply} right?", "accept": "yes"}}, "'kind'"),
     ],
 )
 def test_a_wrong_task_file_is_explained(
@@ -89,10 +104,29 @@ def test_a_missing_or_unreadable_task_file_is_explained(tmp_path: Path) -> None:
         ("", "holds 0 seed"),
         ('{"instruction": "Write a b", "tests": []}\n{"inst', "line 2: is not valid JSON"),
         ('{"instruction": "Do a b", "tests": []}\n' * 2, "seed 1: does not begin with 'Write'"),
+        (
+            '{"instruction": "Write a poem of love and peace."}\n' * 2,
+            "seed 1: is dropped as 'pattern'",
+        ),
+        ('{"instruct": "Write a b"}\n' * 2, "line 1: lacks 'instruction'"),
     ],
 )
 def test_wrong_seeds_are_explained(tmp_path: Path, spec: dict, seeds: str, message: str) -> None:
     task = load_task(written(tmp_path, spec, seeds))
-    with pytest.raises(UserError, match="mbpp_seeds.jsonl") as caught:
-        task.seeds()
+    with pytest.raises(UserError, match="own_seeds.jsonl") as caught:
+        load_seed_file(task, tmp_path / "own_seeds.jsonl")
     assert message in str(caught.value)
+    with pytest.raises(UserError, match="none.jsonl does not exist"):
+        load_seed_file(task, tmp_path / "none.jsonl")
+
+
+def test_the_smallest_task_of_the_guide_works(tmp_path: Path) -> None:
+    guide = (TASKS.parent / "docs" / "own-task.md").read_text(encoding="utf-8")
+    blocks = {
+        kind: textwrap.dedent(text)
+        for kind, text in re.findall(r"```(yaml|json)\n(.*?)```", guide, re.DOTALL)[:2]
+    }
+    (tmp_path / "capitals.yaml").write_text(blocks["yaml"])
+    (tmp_path / "capitals_seeds.jsonl").write_text(blocks["json"].strip() + "\n" + blocks["json"])
+    task = load_task(tmp_path / "capitals.yaml")
+    assert len(load_seed_file(task, tmp_path / task.spec["seeds"])) == 2

@@ -1,6 +1,7 @@
 """The workflow itself: its plan, what reruns when something changes, and bad input."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ STAGES = {
     "label_instructions",
     "verify_samples",
 }
+SOURCES = {"select_seeds", "fetch_benchmark"}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,79 @@ def test_lint(fresh: Project) -> None:
 
 
 def test_one_target_plans_every_stage(fresh: Project) -> None:
-    assert fresh.planned("results/mbpp_verified.jsonl") == STAGES | {"fetch_model"}
+    assert fresh.planned("results/mbpp_verified.jsonl") == STAGES | SOURCES | {"fetch_model"}
     assert fresh.planned("results/mbpp_instructions.jsonl") == {
-        "fetch_model", "train", "generate_instructions", "filter_instructions"
+        "fetch_model", "train", "generate_instructions", "filter_instructions", *SOURCES
     }  # fmt: skip
+
+
+def test_the_paper_is_planned(fresh: Project) -> None:
+    done = fresh.run("-n", "--configfile", "configs/paper.yaml")
+    assert done.returncode == 0, done.stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    # 10,000 rows with a margin of 2, in shards of 2,500, of five tasks.
+    assert {rule: int(number) for rule, number in jobs.items()} == {
+        "all": 1, "fetch_benchmark": 5, "select_seeds": 5, "train": 5,
+        "generate_instructions": 40, "filter_instructions": 5, "label_instructions": 5,
+        "verify_samples": 5, "total": 71,
+    }  # fmt: skip
+    commands = fresh.run("-n", "-p", "--configfile", "configs/paper.yaml").stdout
+    for task, model, top_k, tokens in [
+        ("humaneval", "codellama/CodeLlama-13b-hf", 80, 256),
+        ("mbpp", "codellama/CodeLlama-13b-hf", 100, 128),
+        ("gsm8k", "meta-llama/Llama-2-13b-hf", 80, 512),
+        ("math", "meta-llama/Llama-2-13b-hf", 80, 512),
+        ("csqa", "meta-llama/Llama-2-13b-hf", 100, 256),
+    ]:
+        train = command_of(commands, "scripts.train", task)
+        assert f"--model {model} --chat-format llama2 --method full --epochs 40" in train
+        assert "--learning-rate 1e-06" in train
+        assert "--learn format" in train
+        generate = command_of(commands, "scripts.generate_instructions", task)
+        assert f"--temperature 1.0 --top-k {top_k} --top-p 1.0" in generate
+        assert f"--max-new-tokens {tokens} " in generate
+        label = command_of(commands, "scripts.label_instructions", task)
+        assert "--model gpt-3.5-turbo --replies 1" in label
+        assert "--temperature 1.0 --top-p 0.9 --max-tokens 2048" in label
+        filtered = command_of(commands, "scripts.filter_instructions", task)
+        assert "--encoder sentence-transformers/all-mpnet-base-v2 --threshold 0.8" in filtered
+        assert "--set paper" in command_of(commands, "scripts.select_seeds", task)
+    resources = re.findall(r"rule (train|generate_instructions):.*?gpu=(\d+)", commands, re.DOTALL)
+    assert sorted(set(resources)) == [("generate_instructions", "1"), ("train", "8")]
+
+
+def command_of(output: str, module: str, task: str) -> str:
+    """The shell command of a module for a task, on one line."""
+    text = " ".join(output.replace("\\\n", " ").split())
+    commands = re.findall(rf"python -m {module} --task tasks/{task}.yaml.*?--log \S+", text)
+    return commands[0]
+
+
+def test_a_larger_target_samples_further_shards_and_redoes_none(finished_toy, tiny_model) -> None:
+    project, _ = finished_toy
+    config = toy_config(tiny_model)
+    config["sampling"]["target_rows"] = 24
+    project.configure(config)
+    done = project.run("-n", "results/toy_verified.jsonl")
+    project.configure(toy_config(tiny_model))
+    sampled = re.findall(r"output: results/toy/generations/(\d+).jsonl", done.stdout)
+    assert sorted(sampled) == ["3", "4"]
+    assert "rule train:" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ({"gsm9k": {}}, "key 'tasks.gsm9k': there is no tasks/gsm9k.yaml"),
+        ({"gsm8k": {"label": {"replys": 3}}}, "'replys' was unexpected"),
+        ({"gsm8k": {"labels": {}}}, "'labels'"),
+        ({"gsm8k": {"label": {"endpoint": "openai"}}}, "is the same for all tasks"),
+    ],
+)
+def test_wrong_values_for_one_task_stop_the_plan(fresh: Project, tasks: dict, message: str) -> None:
+    fresh.configure({"tasks": tasks})
+    assert message in refused(fresh, "-n", "results/mbpp_verified.jsonl")
+    fresh.configure({})
 
 
 def test_planning_loads_no_model_library(fresh: Project) -> None:
@@ -76,10 +147,11 @@ def test_nothing_reruns_without_a_change(finished_toy) -> None:
     ("section", "values", "rules"),
     [
         ("sampling", {"override": {"temperature": 0.7}}, STAGES - {"train"}),
-        ("sampling", {"shards": 3}, STAGES - {"train"}),
+        ("sampling", {"target_rows": 18}, STAGES - {"train"}),
         ("filter", {"threshold": 0.9}, STAGES - {"train", "generate_instructions"}),
         ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
         ("verification", {"timeout": 7}, {"verify_samples"}),
+        ("decontamination", {"ngram": 9}, STAGES - {"train", "generate_instructions"}),
     ],
 )
 def test_a_change_of_the_config_reruns_what_it_concerns(
@@ -190,7 +262,7 @@ def test_broken_seeds_stop_the_plan(own: Project) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], '{"instruction": 3}']))
     output = refused(own, "-n", "results/mbpp_verified.jsonl")
-    assert "tasks/mbpp_seeds.jsonl, line 2: lacks 'tests'" in output
+    assert "tasks/mbpp_seeds.jsonl, line 2: 'instruction' is not of type str" in output
     path.write_text(lines[0])
     assert "holds 1 seed(s): give at least 2" in refused(own, "-n", "results/mbpp_verified.jsonl")
 
@@ -247,7 +319,7 @@ def test_a_key_that_is_missing_is_explained(finished_toy, tmp_path: Path) -> Non
         "--instructions", "results/toy_instructions.jsonl", "--endpoint", "openai",
         "--model", "new", "--replies", "1", "--min-tests", "1", "--temperature", "0.4",
         "--top-p", "1", "--max-tokens", "9", "--in-flight", "2", "--timeout", "30",
-        "--attempts", "1", "--journal", str(tmp_path / "j.jsonl"), "--server-log",
+        "--attempts", "1", "--seed", "1", "--journal", str(tmp_path / "j.jsonl"), "--server-log",
         str(tmp_path / "server.log"), "--labeled", str(tmp_path / "labeled.jsonl"),
     ]  # fmt: skip
     environment = {k: v for k, v in project.environment.items() if k != "OPENAI_API_KEY"}
@@ -284,9 +356,12 @@ def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypa
         verify_samples.main(
             [
                 "--task", str(project.path / "tasks" / "toy.yaml"), "--labeled", str(labeled),
-                "--sampling", "{}", "--label-sampling", "{}", "--timeout", "5",
-                "--memory-mb", "512", "--workers", "1",
+                "--dropped", str(project.path / "results" / "toy" / "dropped.jsonl"),
+                "--method", "own_tests", "--support", "2", "--majority", "0.6",
+                "--rows-per-instruction", "1", "--sampling", "{}", "--label-sampling", "{}",
+                "--timeout", "5", "--memory-mb", "512", "--workers", "1",
                 "--verified", str(tmp_path / "v.jsonl"), "--rejected", str(tmp_path / "r.jsonl"),
+                "--funnel", str(tmp_path / "f.json"),
             ]
         )  # fmt: skip
     assert not (tmp_path / "v.jsonl").exists()

@@ -33,30 +33,34 @@ class Question:
 def split_question(text: str) -> Question | None:
     """Read a question and its five options, `None` where they are not there.
 
-    Options stand on lines of their own, or one behind the other; what follows an option F or a
-    blank line behind the last option is left out. "find A good place", "Washington D.C. is" and
-    "the U.S.A. has" hold no option.
+    Options stand on lines of their own, or one behind the other; what follows the first five, such
+    as an option F, is left out. "find A good place", "Washington D.C. is" and "the U.S.A. has" hold
+    no option.
     """
-    for marks in (_LINE_MARK, _INLINE_MARK):
-        if (question := _split_at(list(marks.finditer(text)), text)) is not None:
-            return question
-    return None
+    lines = _runs(list(_LINE_MARK.finditer(text)))
+    # In a line the question itself may speak of "plan A." and "plan B.": the last run counts.
+    run = lines[0] if lines else next(reversed(_runs(list(_INLINE_MARK.finditer(text)))), None)
+    return _split_at(run, text) if run else None
 
 
-def _split_at(marks: list[re.Match[str]], text: str) -> Question | None:
-    """Split at the marks A to E that follow each other, the last such run of them."""
-    for first in reversed(range(len(marks))):
-        run = marks[first : first + len(LETTERS)]
-        if "".join(mark[1] for mark in run) != LETTERS:
-            continue
-        behind = marks[first + len(LETTERS) :]
-        end = behind[0].start() if behind and behind[0][1] == "F" else len(text)
-        ends = [*(mark.start() for mark in run[1:]), end]
-        options = [text[mark.end() : end].strip() for mark, end in zip(run, ends, strict=True)]
-        options[-1] = options[-1].partition("\n")[0].strip()
-        stem = " ".join(text[: run[0].start()].split())
-        return Question(stem, tuple(" ".join(option.split()) for option in options))
-    return None
+def _runs(marks: list[re.Match[str]]) -> list[list[re.Match[str]]]:
+    """The marks of A to E that follow each other, each with the mark behind them, if any."""
+    size = len(LETTERS)
+    return [
+        marks[at : at + size + 1]
+        for at in range(len(marks))
+        if "".join(mark[1] for mark in marks[at : at + size]) == LETTERS
+    ]
+
+
+def _split_at(run: list[re.Match[str]], text: str) -> Question:
+    starts = [*(mark.start() for mark in run[1:]), len(text)]
+    options = [
+        # An option is one line.
+        " ".join(text[mark.end() : end].strip().partition("\n")[0].split())
+        for mark, end in zip(run[: len(LETTERS)], starts, strict=False)
+    ]
+    return Question(" ".join(text[: run[0].start()].split()), tuple(options))
 
 
 def order(key: str) -> list[int]:

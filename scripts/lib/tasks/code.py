@@ -32,6 +32,7 @@ def _read_stub(text: str) -> ParsedInstruction:
     quotes = next((marks for marks in ('"""', "'''") if marks in text), None)
     if quotes is None:
         return ParsedInstruction(reason="no_docstring")
+    text = text.strip("\n")
     opened, behind = text, ""
     if text.count(quotes) % 2 == 0:
         opened, _, behind = text.rpartition(quotes)
@@ -159,7 +160,8 @@ def _is_real(test: ast.expr, functions: set[str]) -> bool:
 
 def defined_functions(solution: str) -> set[str]:
     """The names that the top level of a solution defines as functions or classes."""
-    return _functions_of(ast.parse(solution))
+    tree = _parse(solution)
+    return _functions_of(tree) if tree else set()
 
 
 def nothing_proved(solution: str, tests: list[str]) -> str:

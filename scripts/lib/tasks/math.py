@@ -27,14 +27,14 @@ _NOT_A_UNIT = re.compile(r"\b(?:because|since|so|or|and|as|but|which|if|when)\b"
 def _split(reply: str) -> tuple[str, str | None]:
     """A reply's reasoning, and its answer, which is `None` where it states none.
 
-    A box in the statement of the answer is the answer, then a statement without one, unless there
-    is a box before it: "The answer is hence clear."
+    The last box of a reply is its answer, whatever else it states.
     """
     reasoning, stated = split_at_answer(reply)
-    in_statement, anywhere = last_boxed(stated or ""), last_boxed(reply)
-    if in_statement is not None:
-        return reasoning, in_statement
-    return reasoning, stated if anywhere is None else anywhere
+    boxed = last_boxed(reply)
+    if boxed is None:
+        return reasoning, stated
+    in_statement = stated is not None and last_boxed(stated) == boxed
+    return reasoning if in_statement else reply.strip(), boxed
 
 
 def last_boxed(text: str) -> str | None:
