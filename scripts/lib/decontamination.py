@@ -40,8 +40,26 @@ _FURNITURE = re.compile(
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([a-f])[.):]\s")
 # What a passage may begin with and still be the same: "return the sum", "find sum".
 _ASKING = frozenset(
-    "find finds check checks determine calculate compute evaluate get count return returns "
-    "if whether the a an given".split()
+    [
+        "find",
+        "finds",
+        "check",
+        "checks",
+        "determine",
+        "calculate",
+        "compute",
+        "evaluate",
+        "get",
+        "count",
+        "return",
+        "returns",
+        "if",
+        "whether",
+        "the",
+        "a",
+        "an",
+        "given",
+    ]
 )
 _BREAK = "\0"
 _TOKEN = re.compile(r"[^\W_]+")

@@ -7,6 +7,7 @@ and never a task.
 import importlib
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,27 @@ class ParsedReply:
     answer: str = ""
     tests: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a response to an instruction is scored by: the right answer, or tests that it passes."""
+
+    instruction: str
+    answer: str = ""
+    tests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What a score needs and no kind does by itself.
+
+    `passes` says whether a program passes tests (in a sandbox), `equal` whether two mathematical
+    answers are equal (in a process that may be killed).
+    """
+
+    passes: Callable[[str, tuple[str, ...]], bool]
+    equal: Callable[[str, str], bool]
 
 
 class Kind(ABC):
@@ -80,6 +102,10 @@ class Kind(ABC):
     @abstractmethod
     def read_response(self, task: "Task", response: str) -> str:
         """What is scored of a task model's response: its code, its answer, its letter, its text."""
+
+    @abstractmethod
+    def is_right(self, task: "Task", response: str, reference: Reference, judges: Judges) -> bool:
+        """Whether a task model's response is right."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,15 @@ import random
 import re
 from dataclasses import dataclass
 
-from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+from scripts.lib.tasks import (
+    Judges,
+    Kind,
+    ParsedInstruction,
+    ParsedReply,
+    Reference,
+    Task,
+    format_reason,
+)
 from scripts.lib.tasks.statement import split_at_answer
 
 LETTERS = "ABCDE"
@@ -174,6 +182,11 @@ class Choice(Kind):
         """The letter of the option that a response names, empty where it names none."""
         letter = _LETTER.match(split_at_answer(response)[1] or response)
         return letter[1].upper() if letter else ""
+
+    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
+        """Whether a response names the option of the reference, by its letter."""
+        letter = self.read_response(task, response)
+        return bool(letter) and letter == self.read_response(task, reference.answer)
 
 
 KIND = Choice()

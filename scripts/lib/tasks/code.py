@@ -9,7 +9,15 @@ import re
 import textwrap
 import warnings
 
-from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+from scripts.lib.tasks import (
+    Judges,
+    Kind,
+    ParsedInstruction,
+    ParsedReply,
+    Reference,
+    Task,
+    format_reason,
+)
 
 # The original and MBPP itself show three tests in a prompt.
 TESTS_SHOWN = 3
@@ -259,6 +267,11 @@ class Code(Kind):
         """The code of a response: between the tags, else in a fence, else all of it."""
         found = _TAGGED.search(response) or _FENCE.search(response)
         return (found[1] if found else response).strip("\n")
+
+    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
+        """Whether the code of a response passes the reference's tests."""
+        code = program(task, reference.instruction, self.read_response(task, response))
+        return judges.passes(code, reference.tests)
 
 
 KIND = Code()

@@ -6,7 +6,15 @@
 import re
 from decimal import Decimal, InvalidOperation
 
-from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+from scripts.lib.tasks import (
+    Judges,
+    Kind,
+    ParsedInstruction,
+    ParsedReply,
+    Reference,
+    Task,
+    format_reason,
+)
 from scripts.lib.tasks.statement import split_at_answer
 
 # What a generator writes when it runs into the next turn.
@@ -166,6 +174,11 @@ class Math(Kind):
         """The answer of a task model's response in its canonical form, empty where it has none."""
         _, stated = _split(response)
         return canonical_answer(task.spec["answer"], stated or "")
+
+    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
+        """Whether the answer of a response equals the reference's, as mathematics."""
+        answer = self.read_response(task, response)
+        return bool(answer) and judges.equal(reference.answer, answer)
 
 
 KIND = Math()

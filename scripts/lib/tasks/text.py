@@ -5,7 +5,15 @@ Nothing can be executed or compared, so a task may ask a judge (`judge` in its f
 
 import re
 
-from scripts.lib.tasks import Kind, ParsedInstruction, ParsedReply, Task, format_reason
+from scripts.lib.tasks import (
+    Judges,
+    Kind,
+    ParsedInstruction,
+    ParsedReply,
+    Reference,
+    Task,
+    format_reason,
+)
 
 
 def accepted(task: Task, judgement: str) -> bool:
@@ -54,6 +62,10 @@ class Text(Kind):
     def read_response(self, task: Task, response: str) -> str:
         """A task model's response without spaces around it."""
         return response.strip()
+
+    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
+        """Whether a response is the reference, but for spaces and case."""
+        return response.casefold().split() == reference.answer.casefold().split()
 
 
 KIND = Text()
