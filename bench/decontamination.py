@@ -38,7 +38,7 @@ def choice(row: dict) -> str:
     return "\n".join([row["question"]["stem"], *options])
 
 
-def test_items(folder: Path) -> list[BenchmarkItem]:
+def benchmark_items(folder: Path) -> list[BenchmarkItem]:
     """The problems of the five test sets."""
     texts = {
         "HumanEval": [row["prompt"] for row in rows(folder, "humaneval")],
@@ -70,9 +70,9 @@ def reshaped(text: str) -> str:
 
 
 def renamed(text: str) -> str:
-    """A stub whose functions have other names, wherever the names stand."""
+    """A stub whose functions have other names, where they are defined and called."""
     for name in re.findall(r"\bdef (\w+)", text):
-        text = re.sub(rf"\b{name}\b", "my_solution", text)
+        text = re.sub(rf"\b{name}\b(?=\s*\()", "my_solution", text)
     return text
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=20, help="overlaps listed for each pair")
     arguments = parser.parse_args()
 
-    items = test_items(arguments.datasets)
+    items = benchmark_items(arguments.datasets)
     started = time.perf_counter()
     index = OverlapIndex(items, arguments.ngram)
     print(f"{len(items)} problems indexed in {time.perf_counter() - started:.1f} s")

@@ -1,6 +1,6 @@
 """Time `greedy_dedup` against the plain loop that compares one text at a time.
 
-    python bench/greedy_dedup.py [--texts 100000]
+    python bench/greedy_dedup.py [--texts 100000] [--loop 50000]
 
 The instructions are made up: unit vectors whose energy falls like that of the packaged sentence
 encoder over the questions of one benchmark, in clusters of unequal sizes, every tenth text the copy
@@ -85,37 +85,67 @@ class Loop:
         return "", match
 
 
+class Stopwatch:
+    """Seconds that have passed, and seconds that this process computed, over several laps.
+
+    On a machine that others share the second is the fairer one, with `OPENBLAS_NUM_THREADS=1`.
+    """
+
+    def __init__(self) -> None:
+        self.passed = self.computed = 0.0
+
+    def __enter__(self) -> "Stopwatch":
+        self._started = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.passed += time.perf_counter() - self._started[0]
+        self.computed += time.process_time() - self._started[1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--loop", type=int, help="compare on so many of the texts, default all")
     arguments = parser.parse_args()
 
     texts, vectors = synthetic(arguments.texts + SEEDS)
     seeds, seed_vectors = texts[:SEEDS], vectors[:SEEDS]
     texts, vectors = texts[SEEDS:], vectors[SEEDS:]
 
-    loop = Loop(len(vectors) + SEEDS)
+    def ours(count: int) -> tuple[list[tuple[str, Match]], Stopwatch]:
+        with Stopwatch() as watch:
+            rows = greedy_dedup(texts[:count], vectors[:count], seeds, seed_vectors, THRESHOLD)
+        return rows, watch
+
+    loop, loop_watch = Loop(len(vectors) + SEEDS), Stopwatch()
     for seed, vector in zip(seeds, seed_vectors, strict=True):
         loop.add(seed, vector)
     rows: list[tuple[str, Match]] = []
-    loop_seconds = our_seconds = 0.0
-    print("  texts   kept  loop s  ours s")
-    for end in (round(len(texts) * share) for share in SHARES):
-        started = time.perf_counter()
-        while len(rows) < end:
-            rows.append(loop.turn(texts[len(rows)], vectors[len(rows)]))
-        loop_seconds += time.perf_counter() - started
-        started = time.perf_counter()
-        ours = greedy_dedup(texts[:end], vectors[:end], seeds, seed_vectors, THRESHOLD)
-        our_seconds = time.perf_counter() - started
-        if ours != rows:
+    compared = min(arguments.loop or arguments.texts, arguments.texts)
+    print("  texts   kept    loop s (computed)     ours s (computed)")
+    for end in (round(compared * share) for share in SHARES):
+        with loop_watch:
+            while len(rows) < end:
+                rows.append(loop.turn(texts[len(rows)], vectors[len(rows)]))
+        our_rows, watch = ours(end)
+        if our_rows != rows:
             raise SystemExit(f"the rows of the first {end} texts differ")
         kept = sum(not reason for reason, _ in rows)
-        print(f"{end:7} {kept:6} {loop_seconds:7.1f} {our_seconds:7.1f}", flush=True)
-    reasons = Counter(reason or "kept" for reason, _ in rows)
+        print(
+            f"{end:7} {kept:6} {loop_watch.passed:9.1f} ({loop_watch.computed:8.1f})"
+            f"  {watch.passed:9.1f} ({watch.computed:8.1f})",
+            flush=True,
+        )
+    if compared < len(texts):
+        our_rows, alone = ours(len(texts))
+        print(f"ours alone, {len(texts)} texts: {alone.passed:.1f} s ({alone.computed:.1f})")
+    reasons = Counter(reason or "kept" for reason, _ in our_rows)
     print(", ".join(f"{number} {reason}" for reason, number in reasons.most_common()))
-    ratio = loop_seconds / our_seconds
-    print(f"equal rows; {loop_seconds:.1f} s one by one, {our_seconds:.1f} s ours: {ratio:.1f} x")
+    print(
+        f"equal rows of {compared} texts; one by one {loop_watch.passed:.1f} s, "
+        f"ours {watch.passed:.1f} s: {loop_watch.passed / watch.passed:.1f} x"
+    )
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def closest_pairs(
     """By benchmark the instructions and problems that are nearest to each other."""
     if not candidates or not problems:
         return {}
-    pairs = nearest_items(
+    nearest = nearest_items(
         embed_texts([candidate.instruction for candidate in candidates]),
         problems,
         embed_texts([problem.text for problem in problems]),
@@ -152,14 +152,14 @@ def closest_pairs(
     return {
         benchmark: [
             {
-                "id": candidates[pair.row].generation.id,
-                "instruction": candidates[pair.row].instruction,
-                "item_id": pair.item_id,
+                "id": candidates[pair.instruction].generation.id,
+                "instruction": candidates[pair.instruction].instruction,
+                "item_id": problems[pair.item].id,
                 "similarity": pair.similarity,
             }
-            for pair in found
+            for pair in pairs
         ]
-        for benchmark, found in pairs.items()
+        for benchmark, pairs in nearest.items()
     }
 
 

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import chain
 
 import numpy
 
@@ -24,10 +25,12 @@ from scripts.lib.records import BenchmarkItem
 NGRAM = 10
 # The least words with which a short text counts as a part of another; with fewer it must be all.
 SHORTEST = 6
+# The least share of words in a run; "1 2 3 4 5" or "where a b and c are" say little of a problem.
+WORDS = 0.7
 # A run of words that more problems of one benchmark have is a manner of speaking.
 SHARED = 2
 
-_SIGNATURE = re.compile(r"\bdef\s+(\w+)\s*\([^)]*\)(?:\s*->[^:]+)?\s*:")
+_SIGNATURE = re.compile(r"\bdef\s+(\w+)\s*\([^)]*\)(?:\s*->[^:\"']+)?\s*:")
 _FURNITURE = re.compile(
     r"""\[asy\].*?\[/asy\]
     | \bfrom\s+[\w.]+\s+import\s+\w+(?:\s*,\s*\w+)* | \bimport\s+\w+
@@ -39,27 +42,9 @@ _FURNITURE = re.compile(
 )
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([a-f])[.):]\s")
 # What a passage may begin with and still be the same: "return the sum", "find sum".
-_ASKING = frozenset(
-    [
-        "find",
-        "finds",
-        "check",
-        "checks",
-        "determine",
-        "calculate",
-        "compute",
-        "evaluate",
-        "get",
-        "count",
-        "return",
-        "returns",
-        "if",
-        "whether",
-        "the",
-        "a",
-        "an",
-        "given",
-    ]
+_ASKING = re.compile(
+    r"(?:finds?|checks?|determines?|calculates?|computes?|evaluates?|gets?|counts?|returns?"
+    r"|if|whether|the|an?|given)$"
 )
 _BREAK = "\0"
 _TOKEN = re.compile(r"[^\W_]+")
@@ -94,7 +79,7 @@ def passages(text: str) -> list[list[str]]:
 
 
 def _without_asking(run: list[str]) -> list[str]:
-    start = next((at for at, token in enumerate(run) if token not in _ASKING), len(run))
+    start = next((at for at, token in enumerate(run) if not _ASKING.match(token)), len(run))
     return run[start:]
 
 
@@ -108,12 +93,12 @@ def _windows(run: Sequence[str], size: int) -> Iterator[str]:
 
 
 def _grams(runs: list[list[str]], size: int) -> set[str]:
-    """The n-grams of which at least half are words; "1 2 3 4 5" says nothing about a problem."""
+    """The n-grams that are made of words for the most part."""
     return {
         gram
         for run in runs
         for at, gram in enumerate(_windows(run, size))
-        if 2 * _words(run[at : at + size]) >= size
+        if _words(run[at : at + size]) >= WORDS * size
     }
 
 
@@ -125,37 +110,43 @@ def _main(runs: list[list[str]]) -> list[str]:
 class OverlapIndex:
     """Benchmark problems, indexed by the words that a text can share with them.
 
-    `ngram` is how many words in a row make an overlap. A problem without an n-gram of its own (it
-    is short, or all are manners of speaking) is represented by its main passage: a text overlaps
-    it when it holds that passage, of `SHORTEST` words or more, or when its own main passage is the
-    same. Likewise a text without any n-gram overlaps a problem that holds its main passage.
+    `ngram` is how many words in a row make an overlap. A problem that has no such run of its own,
+    because it is short or in a common manner of speaking, is known by its main passage: a text
+    overlaps it by holding that passage, of `SHORTEST` words at least, or of two where it is all
+    that stands between what does not count. Likewise a text without such a run overlaps the
+    problems that hold its main passage.
     """
 
     def __init__(self, items: Sequence[BenchmarkItem], ngram: int = NGRAM) -> None:
         self._items, self._ngram = items, ngram
-        texts = [passages(item.text) for item in items]
-        grams = [_grams(runs, ngram) for runs in texts]
-        shared = Counter(
-            (item.benchmark, gram) for item, own in zip(items, grams, strict=True) for gram in own
-        )
-        # Each maps some words to the numbers of the problems that have them, in order.
+        self._texts = [passages(item.text) for item in items]
+        self._mains = [_main(runs) for runs in self._texts]
+        # Each maps some words to the numbers of the problems that have them.
         self._by_gram: dict[str, list[int]] = defaultdict(list)
         self._by_window: dict[str, list[int]] = defaultdict(list)
         self._short_by_start: dict[str, list[int]] = defaultdict(list)
         self._short_by_main: dict[str, list[int]] = defaultdict(list)
-        self._texts = [f" {_BREAK} ".join(["", *map(" ".join, runs), ""]) for runs in texts]
-        self._mains = [" ".join(_main(runs)) for runs in texts]
-        for number, (item, runs) in enumerate(zip(items, texts, strict=True)):
-            own = [gram for gram in grams[number] if shared[item.benchmark, gram] <= SHARED]
+
+        grams = [_grams(runs, ngram) for runs in self._texts]
+        having = Counter(
+            (item.benchmark, gram) for item, own in zip(items, grams, strict=True) for gram in own
+        )
+        for number, item in enumerate(items):
+            own = [gram for gram in grams[number] if having[item.benchmark, gram] <= SHARED]
             for gram in own:
                 self._by_gram[gram].append(number)
-            for window in {window for run in runs for window in _windows(run, SHORTEST)}:
+            if not own:
+                self._add_short(number)
+            windows = (_windows(run, SHORTEST) for run in self._texts[number])
+            for window in set(chain.from_iterable(windows)):
                 self._by_window[window].append(number)
-            main = _main(runs)
-            if main and not own:
-                self._short_by_main[" ".join(main)].append(number)
-                if len(main) >= SHORTEST:
-                    self._short_by_start[" ".join(main[:SHORTEST])].append(number)
+
+    def _add_short(self, number: int) -> None:
+        main = self._mains[number]
+        if len(main) > 1:
+            self._short_by_main[" ".join(main)].append(number)
+        if len(main) >= SHORTEST:
+            self._short_by_start[" ".join(main[:SHORTEST])].append(number)
 
     def find(self, text: str) -> list[Overlap]:
         """The overlaps of a text, at most one for each benchmark, in the order of the problems.
@@ -163,39 +154,44 @@ class OverlapIndex:
         Of several problems of a benchmark the first one is named.
         """
         runs = passages(text)
-        found: dict[int, tuple[str, str]] = {
-            number: ("substring", evidence) for number, evidence in self._substrings(runs)
-        }
-        for gram in _grams(runs, self._ngram):
-            for number in self._by_gram.get(gram, ()):
-                found[number] = ("ngram", "")
+        grams = _grams(runs, self._ngram)
+        sharing = {number for gram in grams for number in self._by_gram.get(gram, ())}
+        holding = dict(self._substrings(runs, short=not grams))
         first: dict[str, int] = {}
-        for number in sorted(found):
+        for number in sorted(sharing | holding.keys()):
             first.setdefault(self._items[number].benchmark, number)
-        return [self._overlap(number, *found[number], runs) for number in first.values()]
+        return [
+            self._overlap(
+                number, "ngram", _longest_shared(runs, passages(self._items[number].text))
+            )
+            if number in sharing
+            else self._overlap(number, "substring", holding[number])
+            for number in first.values()
+        ]
 
-    def _substrings(self, runs: list[list[str]]) -> Iterator[tuple[int, str]]:
-        """The problems that stand in a text, or that a text stands in, and the words of it."""
+    def _substrings(self, runs: list[list[str]], short: bool) -> Iterator[tuple[int, list[str]]]:
+        """The problems that stand in a text, or that a short text stands in, and these words."""
         for run in runs:
-            joined = f" {' '.join(run)} "
+            for number in self._short_by_main.get(" ".join(run), ()):
+                yield number, run
             for window in _windows(run, SHORTEST):
                 for number in self._short_by_start.get(window, ()):
-                    if f" {self._mains[number]} " in joined:
+                    if _holds([run], self._mains[number]):
                         yield number, self._mains[number]
         main = _main(runs)
-        whole = " ".join(main)
-        for number in self._short_by_main.get(whole, ()):
-            yield number, whole
-        if len(main) >= SHORTEST and not _grams(runs, self._ngram):
+        if short and len(main) >= SHORTEST:
             for number in self._by_window.get(" ".join(main[:SHORTEST]), ()):
-                if f" {whole} " in self._texts[number]:
-                    yield number, whole
+                if _holds(self._texts[number], main):
+                    yield number, main
 
-    def _overlap(self, number: int, rule: str, evidence: str, runs: list[list[str]]) -> Overlap:
+    def _overlap(self, number: int, rule: str, evidence: list[str]) -> Overlap:
         item = self._items[number]
-        if rule == "ngram":
-            evidence = " ".join(_longest_shared(runs, passages(item.text)))
-        return Overlap(item.benchmark, item.id, rule, evidence)
+        return Overlap(item.benchmark, item.id, rule, " ".join(evidence))
+
+
+def _holds(runs: list[list[str]], words: list[str]) -> bool:
+    """Whether one of the runs has the words one behind the other."""
+    return any(f" {' '.join(words)} " in f" {' '.join(run)} " for run in runs)
 
 
 def _longest_shared(first: list[list[str]], second: list[list[str]]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy
 
 # Pool members of one matrix product: block x TILE products stay near the processor's caches.
-TILE = 2048
+TILE = 1024
 # Pairs whose vectors are gathered at once, which bounds the memory.
 PAIRS = 512
 # The share of the squared lengths that a vector's head holds: longer heads cost more to multiply,
@@ -50,9 +50,9 @@ def similarities(first: numpy.ndarray, second: numpy.ndarray) -> numpy.ndarray:
     """Cosines of the rows of two (pairs, dimensions) arrays of unit vectors, to four decimals.
 
     Sums in double precision and in NumPy's own order: no matrix product, whose last bits differ
-    between libraries, processors and shapes.
+    between libraries, processors and shapes. There is no negative zero.
     """
-    return numpy.multiply(first, second, dtype=numpy.float64).sum(axis=1).round(4)
+    return numpy.multiply(first, second, dtype=numpy.float64).sum(axis=1).round(4) + 0.0
 
 
 class _Pool:
@@ -177,7 +177,7 @@ def _stacked(seed_vectors: numpy.ndarray, vectors: numpy.ndarray) -> numpy.ndarr
     parts = [part for part in (seed_vectors, vectors) if len(part)]
     stacked = numpy.concatenate(parts or [vectors], dtype=numpy.float32)
     # Encoders that work in half precision miss the unit by some thousandths.
-    if not (numpy.linalg.norm(stacked, axis=1) < 1.01).all():
+    if not (numpy.einsum("ij,ij->i", stacked, stacked) < 1.02).all():
         raise ValueError("the vectors must be unit vectors")
     return stacked
 
@@ -228,8 +228,11 @@ def greedy_dedup(
 
     `vectors` and `seed_vectors` hold the texts' unit vectors as rows. `block` texts are compared
     at a time, which changes memory and speed, never the result. Raises `ValueError` when the
-    numbers of texts and vectors differ, or when a vector is longer than a unit or not a number.
+    numbers of texts and vectors differ, when a vector is longer than a unit or not a number, and
+    when `block` is less than 1.
     """
+    if block < 1:
+        raise ValueError("a block must hold a text")
     if len(texts) != len(vectors) or len(seeds) != len(seed_vectors):
         raise ValueError("there must be one vector for each text")
     names = [*seeds, *texts]
@@ -250,9 +253,9 @@ def greedy_dedup(
             if same is not None:
                 outcome.append(("duplicate", Match(names[same], 1.0, exact=True)))
                 continue
-            similarity, nearest = turns.nearest(number)
+            similarity, near = turns.nearest(number)
             reason = "similar" if similarity >= threshold else ""
-            match = NO_MATCH if nearest < 0 else Match(names[nearest], similarity, exact=False)
+            match = NO_MATCH if near < 0 else Match(names[near], similarity, exact=False)
             outcome.append((reason, match))
             if not reason:
                 first[forms[number]] = number

@@ -1,8 +1,10 @@
 """The real workflow from seeds to verified rows, on a tiny model and a real HTTP endpoint."""
 
+import copy
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import fields
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.records import Drop, Generation, Instruction, Label, Rejection, Verified
-from tests.conftest import toy_project
+from tests.conftest import toy_config, toy_project
 
 # The declared outputs of a run, in the order of the stages.
 OUTPUTS = [
@@ -260,3 +262,35 @@ def test_a_full_disk_is_one_line_and_loses_no_reply(finished_toy, tmp_path: Path
         assert all(json.loads(line)["completion"]["text"] == endpoint.reply for line in lines)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_top_up_samples_what_is_missing_and_redoes_nothing(
+    finished_toy, tmp_path: Path, tiny_model: Path
+) -> None:
+    finished, endpoint = finished_toy
+    project = copy.copy(finished)
+    project.path = tmp_path / "topped-up"
+    shutil.copytree(finished.path, project.path)
+    project.overlay = project.path / "overlay.json"
+    rows = len(project.rows("results/toy_verified.jsonl"))
+    config = toy_config(tiny_model)
+    # More rows than there are, at a margin that plans no further shard.
+    config["sampling"] |= {"target_rows": rows + 1, "margin": 24 / (rows + 1)}
+    project.configure(config)
+    first_shard = project.path / "results/toy/generations/1.jsonl"
+    before, asked = os.stat(first_shard), len(endpoint.requests)
+
+    done = project.run("results/toy/top_up.json")
+    assert done.returncode == 0, done.stdout
+    assert f"top_up: {rows} rows of {rows + 1}; run again to sample 1 more shards" in done.stdout
+    done = project.run("results/toy/top_up.json")
+    assert done.returncode == 0, done.stdout
+    assert "top_up: " in done.stdout
+    assert len(project.rows("results/toy/generations/3.jsonl")) == 12
+    assert os.stat(first_shard).st_ino == before.st_ino
+    labels = project.rows("results/toy_labeled.jsonl")
+    assert {row["instruction_id"].split("-")[1] for row in labels} >= {"0001", "0003"}
+    # Only the replies to the new instructions were asked for.
+    new = len(labels) - len(finished.rows("results/toy_labeled.jsonl"))
+    assert len(endpoint.requests) - asked == new
+    assert len(project.rows("results/toy_verified.jsonl")) > rows

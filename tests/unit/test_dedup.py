@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.lib import dedup
-from scripts.lib.dedup import NO_MATCH, Match, greedy_dedup, normalise
+from scripts.lib.dedup import NO_MATCH, NOWHERE, Match, greedy_dedup, nearest, normalise
 from scripts.lib.embedding import embed, encoder_path, load_encoder
 from scripts.lib.errors import UserError
 
@@ -72,7 +72,7 @@ ANGLES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     seeds=st.lists(st.tuples(WORDS, ANGLES), max_size=4),
     items=st.lists(st.tuples(st.one_of(WORDS, st.text(max_size=3)), ANGLES), max_size=40),
@@ -157,6 +157,15 @@ def test_vectors_without_dimensions_are_all_orthogonal() -> None:
     assert rows == [("", Match("a", 0.0, exact=False))] * 2
 
 
+def test_nearest_names_the_first_of_equally_near_rows() -> None:
+    others = numpy.eye(3, dtype=numpy.float32)[[0, 1, 1]]
+    similarity, row = nearest(numpy.array([[0, 1, 0], [0, 0, -1]]), others, block=1)
+    assert (similarity.tolist(), row.tolist()) == ([1.0, 0.0], [1, 0])
+    similarity, row = nearest(others, others[:0])
+    assert (similarity.tolist(), row.tolist()) == ([NOWHERE] * 3, [-1] * 3)
+    assert [column.shape for column in nearest(others[:0], others)] == [(0,), (0,)]
+
+
 @pytest.mark.parametrize("wrong", [numpy.nan, numpy.inf, 1.5])
 def test_what_is_no_unit_vector_is_refused(wrong: float) -> None:
     vectors = numpy.array([[wrong, 0.0]], dtype=numpy.float32)
@@ -164,6 +173,8 @@ def test_what_is_no_unit_vector_is_refused(wrong: float) -> None:
         greedy_dedup(["a"], vectors, [], vectors[:0], THRESHOLD)
     with pytest.raises(ValueError, match="one vector for each text"):
         greedy_dedup(["a", "b"], vectors, [], vectors[:0], THRESHOLD)
+    with pytest.raises(ValueError, match="a block must hold a text"):
+        greedy_dedup(["a"], vectors, [], vectors[:0], THRESHOLD, block=0)
 
 
 def test_the_packaged_encoder_knows_a_paraphrase() -> None:

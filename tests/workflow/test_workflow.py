@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.lib.errors import UserError
-from tests.conftest import Project, toy_config
+from tests.conftest import PROJECT, Project, toy_config
 
 STAGES = {
     "train",
@@ -40,16 +41,18 @@ def test_one_target_plans_every_stage(fresh: Project) -> None:
 
 
 def test_the_paper_is_planned(fresh: Project) -> None:
-    done = fresh.run("-n", "--configfile", "configs/paper.yaml")
+    fresh.configure(yaml.safe_load((PROJECT / "configs" / "paper.yaml").read_text()))
+    done = fresh.run("-n", "-p", "--resources", "gpu=8")
+    fresh.configure({})
     assert done.returncode == 0, done.stdout
-    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    commands = done.stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", commands, re.MULTILINE))
     # 10,000 rows with a margin of 2, in shards of 2,500, of five tasks.
     assert {rule: int(number) for rule, number in jobs.items()} == {
         "all": 1, "fetch_benchmark": 5, "select_seeds": 5, "train": 5,
         "generate_instructions": 40, "filter_instructions": 5, "label_instructions": 5,
         "verify_samples": 5, "total": 71,
     }  # fmt: skip
-    commands = fresh.run("-n", "-p", "--configfile", "configs/paper.yaml").stdout
     for task, model, top_k, tokens in [
         ("humaneval", "codellama/CodeLlama-13b-hf", 80, 256),
         ("mbpp", "codellama/CodeLlama-13b-hf", 100, 128),
@@ -77,7 +80,11 @@ def test_the_paper_is_planned(fresh: Project) -> None:
 def command_of(output: str, module: str, task: str) -> str:
     """The shell command of a module for a task, on one line."""
     text = " ".join(output.replace("\\\n", " ").split())
-    commands = re.findall(rf"python -m {module} --task tasks/{task}.yaml.*?--log \S+", text)
+    commands = [
+        command
+        for command in text.split("python -m ")
+        if command.startswith(f"{module} ") and f"--task tasks/{task}.yaml " in command
+    ]
     return commands[0]
 
 
