@@ -29,11 +29,14 @@ FILTER_LIBRARY = [
     "scripts/lib/decontamination.py",
 ]
 LABEL_LIBRARY = ["scripts/lib/completions/request.py"]
-VERIFICATION_LIBRARY = sorted(
-    str(path)
-    for folder in ("sandbox", "verification")
-    for path in Path("scripts/lib", folder).glob("*.py")
-)
+VERIFICATION_LIBRARY = [
+    "scripts/lib/funnel.py",
+    *sorted(
+        str(path)
+        for folder in ("sandbox", "verification")
+        for path in Path("scripts/lib", folder).glob("*.py")
+    ),
+]
 
 EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
 
@@ -75,9 +78,13 @@ def config_of(name):
             f"config.yaml: key 'tasks.{name}.label.endpoint': is the same for all tasks: "
             "set 'label.endpoint'"
         )
-    merged = copy.deepcopy({key: value for key, value in config.items() if key != "tasks"})
+    merged = copy.deepcopy(
+        {key: value for key, value in config.items() if key != "tasks"}
+    )
     update_config(merged, own)
-    checked(check_against_schema, merged, CONFIG_SCHEMA, f"config.yaml with tasks.{name}")
+    checked(
+        check_against_schema, merged, CONFIG_SCHEMA, f"config.yaml with tasks.{name}"
+    )
     return merged
 
 
@@ -222,7 +229,9 @@ def number_of_shards(wildcards):
 def generation_shards(wildcards):
     """The files of all shards of a task's raw texts."""
     numbers = range(1, shards_of(wildcards.task) + 1)
-    return collect("<results>/{task}/generations/{shard}.jsonl", task=wildcards.task, shard=numbers)
+    return collect(
+        "<results>/{task}/generations/{shard}.jsonl", task=wildcards.task, shard=numbers
+    )
 
 
 def model_path(name):
@@ -253,7 +262,9 @@ def label_model(wildcards):
 
 def fetched_label_model(wildcards):
     """The labelling model as an input."""
-    return fetched(config_of(wildcards.task)["label"]["model"]) if labels_locally() else []
+    return (
+        fetched(config_of(wildcards.task)["label"]["model"]) if labels_locally() else []
+    )
 
 
 def labels_locally():
@@ -262,13 +273,23 @@ def labels_locally():
 
 
 # What changes no row, or what the rows tell themselves, and the card therefore leaves out.
-CARD_LEAVES_OUT = {"sampling": {"override"}, "label": {"in_flight", "timeout", "attempts"}}
+CARD_LEAVES_OUT = {
+    "sampling": {"override"},
+    "label": {"in_flight", "timeout", "attempts"},
+}
 
 
 def settings_record(wildcards):
     """What a task's rows are made with as JSON, for the card of its data set."""
     found = config_of(wildcards.task)
-    names = ("generator", "sampling", "filter", "decontamination", "label", "verification")
+    names = (
+        "generator",
+        "sampling",
+        "filter",
+        "decontamination",
+        "label",
+        "verification",
+    )
     sections = {
         name: {
             key: value

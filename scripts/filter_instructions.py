@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.lib.console import counts, run_step, step_parser
+from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.decontamination import Overlap, OverlapIndex, nearest_items
 from scripts.lib.dedup import NO_MATCH, Match, greedy_dedup
 from scripts.lib.embedding import embed, load_encoder
@@ -247,9 +247,13 @@ def main(argv: list[str] | None = None) -> None:
             f"none of {len(generations)} generations is left ({_listed(reasons)}): "
             "train the generator longer, or sample more"
         )
-    report = decontamination_report(
-        arguments.ngram, arguments.encoder, load_records(arguments.records), overlaps, closest
-    )
+    records = load_records(arguments.records)
+    if missing := [record["benchmark"] for record in records if not record["available"]]:
+        say(
+            f"warning: nothing was checked against {', '.join(missing)}, which could not be had: "
+            f"see {arguments.decontamination}"
+        )
+    report = decontamination_report(arguments.ngram, arguments.encoder, records, overlaps, closest)
     write_rows(arguments.dropped, dropped)
     with atomic_file(arguments.decontamination) as stream:
         json.dump(report, stream, indent=2, ensure_ascii=False)

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import chain
+from itertools import accumulate, chain
 
 import numpy
 
@@ -83,9 +83,9 @@ def _without_asking(run: list[str]) -> list[str]:
     return run[start:]
 
 
-def _words(run: Sequence[str]) -> int:
-    """How many tokens are words: the rest are numbers, variables and the like."""
-    return sum(len(token) > 1 and token.isalpha() for token in run)
+def _is_word(token: str) -> bool:
+    """Whether a token is a word, and not a number, a variable or the like."""
+    return len(token) > 1 and token.isalpha()
 
 
 def _windows(run: Sequence[str], size: int) -> Iterator[str]:
@@ -94,17 +94,18 @@ def _windows(run: Sequence[str], size: int) -> Iterator[str]:
 
 def _grams(runs: list[list[str]], size: int) -> set[str]:
     """The n-grams that are made of words for the most part."""
-    return {
-        gram
-        for run in runs
-        for at, gram in enumerate(_windows(run, size))
-        if _words(run[at : at + size]) >= WORDS * size
-    }
+    grams = set()
+    for run in runs:
+        words_before = [0, *accumulate(map(_is_word, run))]
+        for at, gram in enumerate(_windows(run, size)):
+            if words_before[at + size] - words_before[at] >= WORDS * size:
+                grams.add(gram)
+    return grams
 
 
 def _main(runs: list[list[str]]) -> list[str]:
     """The passage with the most words, which stands for a text that has no n-gram."""
-    return max(runs, key=_words, default=[])
+    return max(runs, key=lambda run: sum(map(_is_word, run)), default=[])
 
 
 class OverlapIndex:
