@@ -157,6 +157,18 @@ def test_vectors_without_dimensions_are_all_orthogonal() -> None:
     assert rows == [("", Match("a", 0.0, exact=False))] * 2
 
 
+@pytest.mark.parametrize("seeded", [0, 1, 2])
+def test_equal_to_four_decimals_is_equally_near(seeded: int) -> None:
+    cosines = numpy.array([0.50001, 0.50004])
+    members = numpy.stack([cosines, numpy.sqrt(1 - cosines**2)], axis=1) * [[1, 1], [1, -1]]
+    vectors = numpy.concatenate([members, [[1.0, 0.0]]])
+    names = ["first", "second", "third"]
+    rows = greedy_dedup(
+        names[seeded:], vectors[seeded:], names[:seeded], vectors[:seeded], THRESHOLD
+    )
+    assert rows[-1] == ("", Match("first", 0.5, exact=False))
+
+
 def test_nearest_names_the_first_of_equally_near_rows() -> None:
     others = numpy.eye(3, dtype=numpy.float32)[[0, 1, 1]]
     similarity, row = nearest(numpy.array([[0, 1, 0], [0, 0, -1]]), others, block=1)
