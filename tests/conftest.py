@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# No test asks the hub; its client reads this once, when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 PROJECT = Path(__file__).parents[1]
 PARTS = [
     "Snakefile", "config.yaml", "configs", "rules", "scripts", "schemas", "tasks", "envs",
@@ -76,7 +79,6 @@ class Project:
             **os.environ,
             # The scripts run by `python`, which must be the one that runs the tests.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1",
         }
 
     def configure(self, config: dict) -> None:

@@ -15,7 +15,12 @@ CLOSING = ["e", "a", "."]
 MOTTO = {
     "kind": "text",
     "seeds": "motto_seeds.jsonl",
-    "instruction": {"prefix": "Ask for a motto: ", "closing": CLOSING, "response": "{solution}"},
+    "instruction": {
+        "prefix": "Ask for a motto: ",
+        "opening": "Town",
+        "closing": CLOSING,
+        "response": "{solution}",
+    },
     "sampling": SAMPLING,
     "filter": {"min_words": 1},
     "label": {"request": "Write a motto for: {instruction}"},
@@ -29,7 +34,12 @@ SUMS = {
     "kind": "math",
     "answer": "number",
     "seeds": "sums_seeds.jsonl",
-    "instruction": {"prefix": "Ask: ", "closing": CLOSING, "response": "{solution} So {answer}."},
+    "instruction": {
+        "prefix": "Ask: ",
+        "opening": "Sum",
+        "closing": CLOSING,
+        "response": "{solution} So {answer}.",
+    },
     "sampling": SAMPLING,
     "filter": {"min_words": 1},
     "label": {"request": "{instruction}"},
@@ -58,11 +68,11 @@ def own_tasks(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path):
     # One request at a time, so that the scripted model gives each sum's replies in turn.
     config["label"] |= {"replies": 1, "in_flight": 1}
     config["tasks"] = {"sums": {"label": {"replies": 3}}}
-    project = Project(tmp_path_factory.mktemp("own") / "p", config)
+    project = Project(tmp_path_factory.mktemp("own"), config)
     project.environment |= {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": endpoint.key}
     for name, spec, seed in [
-        ("motto", MOTTO, "a town by the sea, number"),
-        ("sums", SUMS, "1 and"),
+        ("motto", MOTTO, "Town on hill"),
+        ("sums", SUMS, "Sum of 10 with"),
     ]:
         (project.path / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(spec))
         rows = [{"instruction": f"{seed} {number}"} for number in range(10)]

@@ -25,7 +25,7 @@ def test_rows_come_back_as_they_were_written(rows: list[Seed], tmp_path_factory)
     [
         ("{not json", "line 2: is not valid JSON"),
         ("[]", "line 2: is not an object"),
-        ('{"instruction": "a"}', "line 2: lacks 'tests'"),
+        ('{"tests": []}', "line 2: lacks 'instruction'"),
         ('{"instruction": "a", "tests": "b"}', "line 2: 'tests' is not of type list[str]"),
         ('{"instruction": 1, "tests": []}', "line 2: 'instruction' is not of type str"),
         ('{"instruction": "a", "tests": [], "x": 1}', "line 2: has the unknown column 'x'"),
