@@ -1,11 +1,11 @@
 # `make TARGET` builds any target of the workflow in an environment of its own; `make test` tests.
 #   make results/mbpp_verified.jsonl
-#   make results/mbpp_verified.jsonl SNAKEMAKE_FLAGS="--configfile my.yaml -n"
+#   make results/mbpp_verified.jsonl SNAKEMAKE_FLAGS="--configfile my.yaml"
 
 PYTHON ?= python3
 SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
-SNAKEMAKE = $(IN_VENV) snakemake $(SNAKEMAKE_FLAGS)
+SNAKEMAKE = $(IN_VENV) snakemake
 
 .PHONY: help test check funnel top-up FORCE
 
@@ -16,21 +16,22 @@ help:
 	@echo "make test                          run all tests, all set-up included"
 	@echo "make check                         formatting and lint, as continuous integration does"
 
+# The flags follow the target: an option such as --configfile takes all words up to the next option.
 # Snakemake, not make, knows whether a result is up to date.
 results/%: .venv/ready FORCE
-	$(SNAKEMAKE) $@
+	$(SNAKEMAKE) $@ $(SNAKEMAKE_FLAGS)
 
 # Anything else that is no target of this file is one of the workflow.
 .DEFAULT:
 	@$(MAKE) --no-print-directory .venv/ready
-	$(SNAKEMAKE) $@
+	$(SNAKEMAKE) $@ $(SNAKEMAKE_FLAGS)
 
 TOP_UP_ROUNDS ?= 5
 
 top-up: .venv/ready
 	@test -n "$(TASK)" || { echo "error: name the task, make top-up TASK=mbpp"; exit 1; }
 	@for round in $$(seq $(TOP_UP_ROUNDS)); do \
-		$(SNAKEMAKE) results/$(TASK)/top_up.json || exit 1; \
+		$(SNAKEMAKE) results/$(TASK)/top_up.json $(SNAKEMAKE_FLAGS) || exit 1; \
 		grep -q '"missing_rows": 0' results/$(TASK)/top_up.json && exit 0; \
 	done; \
 	echo "error: rows are missing after $(TOP_UP_ROUNDS) rounds: run it again, or look at make funnel"; exit 1

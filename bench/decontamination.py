@@ -1,6 +1,6 @@
 """Measure what `OverlapIndex` finds in real benchmarks, and how fast.
 
-    python bench/decontamination.py shared/datasets [--ngram 10] [--show 20]
+    python bench/decontamination.py FOLDER [--ngram 10] [--show 20]
 
 The folder holds gzip-compressed JSON Lines files as their authors published them (humaneval, mbpp,
 gsm8k_train, gsm8k_test, math_train, math_test, csqa_train_rand_split, csqa_dev_rand_split). Every
@@ -22,8 +22,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from scripts.fetch_benchmark import read_problems
 from scripts.lib.decontamination import NGRAM, OverlapIndex
 from scripts.lib.records import BenchmarkItem
+from scripts.lib.tasks import load_task
+
+TASKS = Path(__file__).parents[1] / "tasks"
 
 
 def rows(folder: Path, name: str) -> list[dict]:
@@ -40,18 +44,20 @@ def choice(row: dict) -> str:
 
 def benchmark_items(folder: Path) -> list[BenchmarkItem]:
     """The problems of the five test sets."""
-    texts = {
-        "HumanEval": [row["prompt"] for row in rows(folder, "humaneval")],
-        "MBPP": [row["text"] for row in rows(folder, "mbpp") if 11 <= row["task_id"] <= 510],
-        "GSM8K": [row["question"] for row in rows(folder, "gsm8k_test")],
-        "MATH": [row["problem"] for row in rows(folder, "math_test")],
-        "CommonsenseQA": [choice(row) for row in rows(folder, "csqa_dev_rand_split")],
+    files = {
+        "humaneval": "humaneval",
+        "mbpp": "mbpp",
+        "gsm8k": "gsm8k_test",
+        "math": "math_test",
+        "csqa": "csqa_dev_rand_split",
     }
-    return [
-        BenchmarkItem(benchmark, str(number), text)
-        for benchmark, problems in texts.items()
-        for number, text in enumerate(problems)
+    items = [
+        item
+        for task, name in files.items()
+        for item in read_problems(load_task(TASKS / f"{task}.yaml"), folder / f"{name}.jsonl.gz")
     ]
+    # The authors' file of MBPP holds all splits; the test set has these numbers.
+    return [item for item in items if item.benchmark != "MBPP" or 11 <= int(item.id) <= 510]
 
 
 def training_texts(folder: Path) -> dict[str, list[str]]:

@@ -72,13 +72,13 @@ class Loop:
 
     def turn(self, text: str, vector: numpy.ndarray) -> tuple[str, Match]:
         """The row of a text, by the same similarity as ours so that the rows can be compared."""
+        same = self.same.get(normalise(text))
+        if same is not None:
+            return "duplicate", Match(same, 1.0, exact=True)
         cosines = self.vectors[: len(self.texts)] @ vector
         near = numpy.flatnonzero(cosines >= cosines.max() - 2e-4)
         exact = similarities(self.vectors[near], vector[None])
         match = Match(self.texts[near[exact.argmax()]], float(exact.max()), exact=False)
-        same = self.same.get(normalise(text))
-        if same is not None:
-            return "duplicate", Match(same, 1.0, exact=True)
         if match.similarity >= THRESHOLD:
             return "similar", match
         self.add(text, vector)

@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-from scripts.lib.dataset_rows import dataset_name
+from scripts.lib.dataset_rows import dataset_name, names_of_datasets
 from scripts.lib.errors import UserError
 from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
@@ -21,8 +21,11 @@ from scripts.lib.tasks import load_task
 # Modules that only carry data or messages (records, console, ...) are left out on purpose, so that
 # an edit there does not train a model again.
 DATASET_LIBRARY = ["scripts/lib/dataset_rows.py"]
-TRAINING_LIBRARY = ["scripts/lib/sft.py", "scripts/lib/chat.py"]
-SAMPLING_LIBRARY = ["scripts/lib/sampling.py", "scripts/lib/chat.py"]
+PROMPT_LIBRARY = [
+    f"scripts/lib/{name}.py" for name in ("chat", "models", "tasks/form")
+]
+TRAINING_LIBRARY = ["scripts/lib/sft.py", *PROMPT_LIBRARY]
+SAMPLING_LIBRARY = ["scripts/lib/sampling.py", *PROMPT_LIBRARY]
 FILTER_LIBRARY = [
     "scripts/lib/dedup.py",
     "scripts/lib/embedding.py",
@@ -61,12 +64,18 @@ checked(check_against_schema, config, CONFIG_SCHEMA, "config.yaml")
 
 @cache
 def task_named(name):
-    """The description of a task, with its seeds checked; read once, however many jobs ask."""
-    task = checked(load_task, Path("tasks") / f"{name}.yaml")
+    """The description of a task; read once, however many jobs ask."""
+    return checked(load_task, Path("tasks") / f"{name}.yaml")
+
+
+@cache
+def seed_source_of(name):
+    """Where the seeds of a task come from; those of a file are checked before anything runs."""
+    task = task_named(name)
     source = checked(seed_source, task, config_of(name)["seeds"])
     if isinstance(source, str):
         checked(load_seed_file, task, task.path.parent / source)
-    return task
+    return source
 
 
 @cache
@@ -96,6 +105,19 @@ for name in config["tasks"]:
     config_of(name)
 
 
+known = {
+    dataset
+    for name in TASKS
+    for dataset in names_of_datasets(task_named(name).spec)
+}
+for name in config["datasets"]:
+    if name not in known:
+        raise WorkflowError(
+            f"config.yaml: key 'datasets.{name}': no task asks for it: the names are "
+            + ", ".join(sorted(known))
+        )
+
+
 def setting(path):
     """A value of the config of the task that a target names; `{role}` in the path is its role."""
 
@@ -120,7 +142,7 @@ def task_file(wildcards):
 
 def seeds_of(wildcards):
     """Where the seeds of a task come from: the name of a file, or rows of a dataset."""
-    return seed_source(task_of(wildcards), config_of(wildcards.task)["seeds"])
+    return seed_source_of(wildcards.task)
 
 
 def seed_files(wildcards):
@@ -163,15 +185,33 @@ def local_benchmark_option(wildcards):
     return local_option(benchmark_dataset(wildcards))
 
 
+@cache
 def benchmarked_tasks():
-    """The tasks that have a benchmark."""
-    return [name for name in TASKS if "benchmark" in task_named(name).spec]
+    """The tasks whose benchmarks are fetched: of those with the same benchmark the first."""
+    first = {}
+    for name in TASKS:
+        benchmark = task_named(name).spec.get("benchmark")
+        if benchmark is None:
+            continue
+        other = first.setdefault(benchmark["name"], name)
+        if benchmark != task_named(other).spec["benchmark"]:
+            raise WorkflowError(
+                f"tasks/{name}.yaml: key 'benchmark': differs from that of tasks/{other}.yaml "
+                f"and has the same name, {benchmark['name']}: give it another name"
+            )
+    return sorted(first.values())
 
 
 def task_library(wildcards):
     """The modules that know the kind of a task: an edit of one kind leaves other tasks alone."""
     kind = task_of(wildcards).spec["kind"]
-    return [f"scripts/lib/tasks/{name}.py" for name in ("__init__", "statement", kind)]
+    return [f"scripts/lib/tasks/{name}.py" for name in ("__init__", "form", "statement", kind)]
+
+
+def kind_of_whole_format(wildcards):
+    """The modules that put tests into a prompt, where a role learns the whole format of a task."""
+    learns_format = config_of(wildcards.task)[wildcards.role]["learn"] == "format"
+    return task_library(wildcards) if learns_format else []
 
 
 def task_sections(*names):
@@ -217,7 +257,7 @@ def shards_of(name):
     sampling = config_of(name)["sampling"]
     return max(
         shards_for(sampling["target_rows"], sampling["margin"], sampling["shard_size"]),
-        topped_up_shards(Path("results"), name),
+        topped_up_shards(Path("results"), name, sampling["shard_size"]),
     )
 
 

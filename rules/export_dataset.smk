@@ -22,7 +22,7 @@ rule export_dataset:
         runtime="30m",
     params:
         module=as_py_module(),
-        sections=task_sections("instruction", "label", "judge"),
+        sections=task_sections("seeds", "instruction", "label", "judge"),
         seed_set=setting("seeds"),
         settings=settings_record,
     shell:

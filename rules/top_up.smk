@@ -18,9 +18,10 @@ rule top_up:
         module=as_py_module(),
         target_rows=setting("sampling/target_rows"),
         shards=number_of_shards,
+        shard_size=setting("sampling/shard_size"),
     shell:
         """
         python -m {params.module} --verified {input.verified} \
-            --target-rows {params.target_rows} --shards {params.shards} --output {output} \
-            --log {log}
+            --target-rows {params.target_rows} --shards {params.shards} \
+            --shard-size {params.shard_size} --output {output} --log {log}
         """

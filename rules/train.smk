@@ -9,6 +9,7 @@ rule train:
         task=ancient(task_file),
         script="scripts/train.py",
         library=TRAINING_LIBRARY,
+        kind=kind_of_whole_format,
     output:
         model=directory("<results>/{task}/{role}"),
         curve=ensure("<results>/{task}/{role}_curve.jsonl", non_empty=True),

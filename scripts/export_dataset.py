@@ -13,6 +13,7 @@ The settings are the sections `generator`, `sampling`, `filter`, `decontaminatio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from scripts.lib.dataset_card import (
     dataset_card,
     parse_decontamination,
     parse_funnel,
+    public_name,
 )
 from scripts.lib.errors import UserError
 from scripts.lib.export import JSON_LINES, PARQUET_FILE, arrow_table, defect, llama_factory_info
@@ -47,7 +49,7 @@ def read_verified(path: Path) -> list[Verified]:
     for row in rows:
         if reason := defect(row):
             raise UserError(f"{path}, row '{row.id}': {reason}: mend or remove the row")
-    return rows
+    return [replace(row, label_model=public_name(row.label_model)) for row in rows]
 
 
 def read_report(path: Path, parse: Callable[[Any], Report]) -> Report:

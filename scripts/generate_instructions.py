@@ -14,12 +14,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from scripts.lib import sampling
 from scripts.lib.chat import user_turn_frame
-from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model
 from scripts.lib.records import Generation, read_rows, write_rows
 from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_batch
-from scripts.lib.tasks import load_task
+from scripts.lib.tasks import form, load_task
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     closing = task.closing_marks(after_turn)
     model_id = fingerprint(str(arguments.generator))
     identity = {
+        "task": task.name,
+        "opening": task.spec["instruction"]["opening"],
         "model": model_id,
         "prompt": prompt,
         "closing": closing,
@@ -57,6 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         "seed": arguments.seed,
         "shard": arguments.shard,
         "batch_size": arguments.batch_size,
+        "code": hashlib.sha256(
+            b"".join(Path(module.__file__).read_bytes() for module in (sampling, form))
+        ).hexdigest(),
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     cache = arguments.cache / key
@@ -89,11 +95,18 @@ def main(argv: list[str] | None = None) -> None:
             rows.extend(read_rows(kept, Generation))
             progress.advance(batch)
     write_rows(arguments.output, rows)
+    cut_off = sum(not row.finished for row in rows)
+    if cut_off > len(rows) / 10:
+        say(
+            f"warning: {cut_off} of {len(rows)} texts reach max_new_tokens "
+            f"({settings.max_new_tokens}) and will be dropped as 'unfinished': raise it in "
+            "sampling.override of config.yaml, or null it there and raise it in the task's file"
+        )
     counts(
         f"generate_instructions shard {arguments.shard}",
         time.monotonic() - started,
         texts=len(rows),
-        finished=sum(row.finished for row in rows),
+        finished=len(rows) - cut_off,
         tokens=sum(row.tokens for row in rows),
     )
 

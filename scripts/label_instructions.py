@@ -32,7 +32,8 @@ from scripts.lib.console import Progress, counts, run_step, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.models import check_model_name, fingerprint
 from scripts.lib.records import Instruction, Label, read_rows, write_rows
-from scripts.lib.tasks import ParsedReply, Task, fill, load_task
+from scripts.lib.tasks import ParsedReply, Task, load_task
+from scripts.lib.tasks.form import fill
 
 OPENAI_URL = "https://api.openai.com/v1"
 

@@ -17,6 +17,14 @@ from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.tasks import Task, load_task
 
 
+def tests_of(row: dict, path: str, name: str) -> list[str]:
+    """The tests in a field of a row. Raises `UserError` where they are no list of texts."""
+    tests = field(row, path)
+    if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
+        raise UserError(f"{name}: the field '{path}' is no list of texts, as tests must be")
+    return tests
+
+
 def dataset_seeds(task: Task, source: dict, local: Path | None) -> list[Seed]:
     """The seeds that a task selects from a dataset.
 
@@ -30,7 +38,7 @@ def dataset_seeds(task: Task, source: dict, local: Path | None) -> list[Seed]:
         seeds = [
             Seed(
                 instruction=render(source["instruction"], row),
-                tests=list(field(row, source["tests"])) if source.get("tests") else [],
+                tests=tests_of(row, source["tests"], name) if source.get("tests") else [],
             )
             for row in picked
         ]

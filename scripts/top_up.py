@@ -1,7 +1,7 @@
 """Say how many shards a task needs to reach its wanted rows, by the yield of those it has.
 
     python -m scripts.top_up --verified results/mbpp_verified.jsonl --target-rows 12 --shards 2 \\
-        --output results/mbpp/top_up.json
+        --shard-size 36 --output results/mbpp/top_up.json
 
 The next plan reads the output: it samples the shards that are missing and redoes none.
 """
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--verified", type=Path, required=True)
     parser.add_argument("--target-rows", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True, help="shards so far")
+    parser.add_argument("--shard-size", type=int, required=True, help="instructions of a shard")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
 
@@ -27,7 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     missing = max(0, arguments.target_rows - rows)
     further = further_shards(arguments.target_rows, rows, arguments.shards)
     with atomic_file(arguments.output) as stream:
-        json.dump({"shards": arguments.shards + further, "missing_rows": missing}, stream)
+        shards = arguments.shards + further
+        json.dump(
+            {"shards": shards, "shard_size": arguments.shard_size, "missing_rows": missing}, stream
+        )
         stream.write("\n")
     say(
         f"top_up: {rows} rows of {arguments.target_rows}"

@@ -21,7 +21,8 @@ from scripts.lib.files import atomic_directory, atomic_file
 from scripts.lib.models import load_tokenizer
 from scripts.lib.records import Seed, read_rows
 from scripts.lib.sft import Example, TrainingSettings, fine_tune, save_tuned_model
-from scripts.lib.tasks import Task, closing_position, load_task
+from scripts.lib.tasks import Task, load_task
+from scripts.lib.tasks.form import closing_position
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

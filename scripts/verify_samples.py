@@ -60,6 +60,10 @@ class Verification:
     sandbox: str
     judge: Callable[[list[Label], int], list[Outcome]]
 
+    def name_for(self, replies: int) -> str:
+        """The way that stands in a row: a majority of one reply has checked nothing."""
+        return "single_reply" if self.name == "majority" and replies == 1 else self.name
+
 
 @contextmanager
 def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
@@ -181,7 +185,7 @@ def training_row(
             {"role": "user", "content": prompt},
             {"role": "assistant", "content": response},
         ],
-        verification=verification.name,
+        verification=verification.name_for(replies),
         support=outcome.support,
         replies=replies,
         instruction_id=label.instruction_id,
@@ -252,6 +256,11 @@ def main(argv: list[str] | None = None) -> None:
                 )
             else:
                 rejected.append(rejection(task, label, outcome))
+    if unchecked := sum(row.verification == "single_reply" for row in verified):
+        say(
+            f"warning: the answers of {unchecked} rows are not checked, since their instructions "
+            "have one reply: raise label.replies"
+        )
     verdicts = Counter(row.verdict for row in rejected)
     funnel = build_funnel(task.name, drops, labels, verified, rejected)
     say(table(funnel))

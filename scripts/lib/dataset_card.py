@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import Any
 
 from scripts.lib.export import JSON_LINES, PARQUET_FILE, llama_factory_info
@@ -83,6 +84,10 @@ WAYS = {
     "majority": (
         "the final answer is the one that a majority of the replies to the instruction gives",
         "a majority can be wrong, and the reasoning before the answer was not checked",
+    ),
+    "single_reply": (
+        "the one reply to the instruction states a final answer in the form of the task",
+        "whether it is right was not checked",
     ),
     "well_formed": (
         "the reply follows the format rules of the task",
@@ -213,7 +218,7 @@ def dataset_card(rows: list[Verified], provenance: Provenance) -> str:
     """The card of a data set: front matter, then a section for each thing a reader asks."""
     sections = [
         _front_matter(rows, provenance.task),
-        _summary(rows, provenance.task),
+        _summary(rows, provenance),
         _columns(),
         _formats(provenance.task),
         _provenance(rows, provenance),
@@ -252,6 +257,11 @@ def table(header: list[str], rows: list[list[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def public_name(model: str) -> str:
+    """A model's name for readers elsewhere: of a path on this machine the last part."""
+    return PurePath(model).name if PurePath(model).is_absolute() else model
+
+
 def _tally(numbers: dict[str, int]) -> str:
     ranked = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number} {name}" for name, number in ranked if number)
@@ -271,7 +281,6 @@ def _front_matter(rows: list[Verified], task: Task) -> str:
     data = DatasetCardData(
         pretty_name=f"{task.name} (Ada-Instruct)",
         license="other",
-        language=["en"],
         annotations_creators=["machine-generated"],
         language_creators=["machine-generated"],
         size_categories=[size_category(len(rows))],
@@ -287,7 +296,11 @@ def _front_matter(rows: list[Verified], task: Task) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _summary(rows: list[Verified], task: Task) -> str:
+def _summary(rows: list[Verified], provenance: Provenance) -> str:
+    task = provenance.task
+    benchmarks = provenance.decontamination.benchmarks
+    names = ", ".join(row.benchmark for row in benchmarks if row.available)
+    overlap = f", and for overlap with {escaped(names)}" if names else ""
     instructions = len({row.instruction_id for row in rows})
     return f"""# {task.name}: an Ada-Instruct training set
 
@@ -295,7 +308,7 @@ def _summary(rows: list[Verified], task: Task) -> str:
 made by the method of
 [Ada-Instruct: Adapting Instruction Generators for Complex Reasoning](https://arxiv.org/abs/2310.04484).
 A language model was fine-tuned on a few seed instructions of the task and then wrote new ones. They
-were filtered for form, for similarity and for overlap with benchmarks; another model answered them,
+were filtered for form and for similarity{overlap}; another model answered them,
 and the answers that passed verification are the rows.
 
 {fenced(_LOAD, "python")}"""
@@ -341,14 +354,15 @@ def _flat(settings: dict[str, Any], prefix: str) -> list[list[object]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}.")
         else:
-            rows.append([f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)])
+            shown = public_name(value) if isinstance(value, str) else json.dumps(value)
+            rows.append([f"{prefix}{name}", shown])
     return rows
 
 
 def _provenance(rows: list[Verified], provenance: Provenance) -> str:
     told = [
         ["seeds", f"{provenance.seeds} from {_seed_source(provenance.seed_source)}"],
-        ["generator, before it was tuned", provenance.settings["generator"]["model"]],
+        ["generator, before it was tuned", public_name(provenance.settings["generator"]["model"])],
         ["fingerprint of the tuned generator", ", ".join(_distinct(rows, "generator"))],
         ["labelling model", ", ".join(_distinct(rows, "label_model"))],
         ["sandbox", ", ".join(_distinct(rows, "sandbox")) or "none: no code was run"],
@@ -459,7 +473,7 @@ def _decontamination(rows: list[Verified], report: Decontamination) -> str:
         header = ["benchmark", "problem", "cosine", "in this data set", "instruction"]
         parts += [
             "The sampled instructions that are most like a problem, by the sentence encoder "
-            f"{escaped(report.encoder)}:",
+            f"{escaped(public_name(report.encoder))}:",
             table(header, closest),
         ]
     if missing:
@@ -471,12 +485,12 @@ def _decontamination(rows: list[Verified], report: Decontamination) -> str:
             ),
         ]
     if not report.benchmarks:
-        parts.append("**No benchmark was checked**: the task names none.")
+        parts.append("**No benchmark was checked**: no task of the project names one.")
     return "\n\n".join(parts)
 
 
 def _licence(rows: list[Verified], provenance: Provenance) -> str:
-    generator = escaped(provenance.settings["generator"]["model"])
+    generator = escaped(public_name(provenance.settings["generator"]["model"]))
     labellers = escaped(", ".join(_distinct(rows, "label_model")))
     seeds = escaped(_seed_source(provenance.seed_source))
     return f"""## Licence

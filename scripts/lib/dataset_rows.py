@@ -7,6 +7,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,27 @@ def dataset_name(dataset: dict[str, Any]) -> str:
     return f"{dataset['hub']}:{dataset['split']}"
 
 
+def names_of_datasets(spec: dict[str, Any]) -> set[str]:
+    """The names of all datasets that a task's file asks for: of its seeds and its benchmark."""
+    seeds = spec["seeds"] if isinstance(spec["seeds"], dict) else {}
+    sources = [spec.get("benchmark"), seeds, *seeds.values()]
+    return {
+        dataset_name(source["dataset"])
+        for source in sources
+        if isinstance(source, dict) and "dataset" in source
+    }
+
+
 def load_rows(dataset: dict[str, Any], local: Path | None) -> list[Row]:
     """The rows of a dataset's split, in their order: of the local copy where there is one.
 
     `dataset` holds `hub`, `split` and perhaps `configurations`, whose rows follow each other.
     Raises `UserError` where the rows cannot be had.
     """
-    return _local_rows(local) if local else _hub_rows(dataset)
+    rows = _local_rows(local) if local else _hub_rows(dataset)
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{local or dataset_name(dataset)}: holds no rows of a dataset")
+    return rows
 
 
 def _local_rows(path: Path) -> list[Row]:
@@ -39,13 +54,13 @@ def _local_rows(path: Path) -> list[Row]:
             return parquet.read_table(path).to_pylist()
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8") as stream:
-            rows = [json.loads(line) for line in stream if line.strip()]
-    except (OSError, ValueError) as error:
+            return [json.loads(line) for line in stream if line.strip()]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot be read as rows of a dataset: {reason}") from error
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: holds no rows: give JSON Lines (may be gzipped) or Parquet")
-    return rows
+        raise UserError(
+            f"{path}: cannot be read as rows of a dataset: {reason}: give JSON Lines (may be "
+            "gzipped) or Parquet"
+        ) from error
 
 
 def _hub_answers() -> bool:
@@ -87,7 +102,7 @@ def _hub_rows(dataset: dict[str, Any]) -> list[Row]:
 def field(row: Row, path: str) -> Any:
     """A field of a row by its path; `a.b|c` is `b` of `a`, or `c` where that does not exist.
 
-    Raises `KeyError` where no alternative exists.
+    A null is no value. Raises `KeyError` where no alternative has one.
     """
     for alternative in path.split("|"):
         value: Any = row
@@ -96,7 +111,8 @@ def field(row: Row, path: str) -> Any:
                 value = value[int(part) if isinstance(value, list) else part]
         except (KeyError, IndexError, TypeError, ValueError):
             continue
-        return value
+        if value is not None:
+            return value
     raise KeyError(path)
 
 

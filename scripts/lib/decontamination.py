@@ -129,8 +129,12 @@ class OverlapIndex:
         self._short_by_main: dict[str, list[int]] = defaultdict(list)
 
         grams = [_grams(runs, ngram) for runs in self._texts]
+        # A problem that stands twice in a benchmark does not make its words a manner of speaking.
+        different = {
+            (item.benchmark, item.text): own for item, own in zip(items, grams, strict=True)
+        }
         having = Counter(
-            (item.benchmark, gram) for item, own in zip(items, grams, strict=True) for gram in own
+            (benchmark, gram) for (benchmark, _), own in different.items() for gram in own
         )
         for number, item in enumerate(items):
             own = [gram for gram in grams[number] if having[item.benchmark, gram] <= SHARED]

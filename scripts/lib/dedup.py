@@ -24,6 +24,8 @@ ENERGY = 0.9
 LOOSE = 1 / 64
 # Members, the best of as many tiles, that are compared with a text before all others.
 PROMISING = 3
+# Numbers, words, and every sign that does not merely structure a sentence.
+_TOKEN = re.compile(r"""\d+(?:[.,]\d+)+|\.\d+|\w+|[^\w\s.,;:?'"\u2018\u2019\u201c\u201d]""")
 # Below every cosine.
 NOWHERE = -2.0
 
@@ -41,9 +43,11 @@ NO_MATCH = Match(text="", similarity=0.0, exact=False)
 
 
 def normalise(text: str) -> str:
-    """A text without what does not make it another: case, punctuation, spaces, Unicode forms."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"\w+", folded))
+    """A text without what does not make it another: case, spaces, Unicode forms, punctuation.
+
+    Signs stay, since `x + 1` is not `x - 1`, and `1.5` is not `15`.
+    """
+    return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def similarities(first: numpy.ndarray, second: numpy.ndarray) -> numpy.ndarray:

@@ -217,17 +217,23 @@ def read_rows(path: str | Path, record: type[Record]) -> Iterator[Record]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     with stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield parse_row(jsonlines.Reader([line]).read(), record)
-            except jsonlines.InvalidLineError as error:
-                raise UserError(
-                    f"{path}, line {number}: is not valid JSON: mend or remove the line"
-                ) from error
-            except ValueError as error:
-                raise UserError(f"{path}, line {number}: {error}: mend the line") from error
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _read_row(path, number, line, record)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8 text: write it anew as UTF-8") from error
+
+
+def _read_row(path: str | Path, number: int, line: str, record: type[Record]) -> Record:
+    try:
+        return parse_row(jsonlines.Reader([line]).read(), record)
+    except jsonlines.InvalidLineError as error:
+        raise UserError(
+            f"{path}, line {number}: is not valid JSON: mend or remove the line"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}, line {number}: {error}: mend the line") from error
 
 
 def write_rows(path: str | Path, rows: Iterable[Any]) -> int:

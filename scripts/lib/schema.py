@@ -30,7 +30,9 @@ def check_against_schema(value: Any, schema_path: Path, file: str | Path) -> Non
     Raises `UserError` with one line that names the file, the key and what is wrong with it.
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    errors = _with_defaults(schema)(schema).iter_errors(value)
+    validator = _with_defaults(schema)
+    # Without a checker of formats, `format: regex` would be a mere comment.
+    errors = validator(schema, format_checker=validator.FORMAT_CHECKER).iter_errors(value)
     error = jsonschema.exceptions.best_match(errors)
     if error is None:
         return

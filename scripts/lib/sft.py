@@ -179,6 +179,8 @@ def fine_tune(
         remove_unused_columns=False,
         dataloader_pin_memory=device == "cuda",
     )
+    # Several visible GPUs would each take a whole batch, and so make another one of it.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     trainer = Trainer(
         model=model,
         args=arguments,

@@ -25,15 +25,17 @@ def further_shards(target_rows: int, rows: int, shards: int) -> int:
     return min(shards, math.ceil(1.1 * missing * shards / rows))
 
 
-def topped_up_shards(results: Path, task: str) -> int:
+def topped_up_shards(results: Path, task: str, shard_size: int) -> int:
     """The number of shards that the step `top_up` has raised a task to; 0 without one.
 
-    Raises `UserError` where its file is broken.
+    It holds for shards of the size that it was counted in. Raises `UserError` where its file is
+    broken.
     """
     path = results / task / "top_up.json"
     if not path.exists():
         return 0
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["shards"])
+        top_up = json.loads(path.read_text(encoding="utf-8"))
+        return int(top_up["shards"]) if top_up["shard_size"] == shard_size else 0
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is broken: remove it and run the top-up again") from error

@@ -41,14 +41,44 @@ def test_a_local_copy_is_read(tmp_path: Path, suffix: str) -> None:
     assert load_rows({"hub": "x/y", "split": "train"}, path) == rows
 
 
-@pytest.mark.parametrize("content", [b"", b"not json\n", b"[1]\n"])
-def test_a_broken_local_copy_is_explained(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "rows.jsonl"
+CUT_OFF = gzip.compress(b'{"id": 1}\n')[:-9]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", b""), ("rows.jsonl", b"not json\n"), ("rows.jsonl", b"[1]\n"),
+        ("rows.jsonl", b"\xff\n"), ("rows.jsonl.gz", CUT_OFF), ("rows.parquet", b"PAR1"),
+    ],
+)  # fmt: skip
+def test_a_broken_local_copy_is_explained(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(UserError, match="rows.jsonl: "):
+    with pytest.raises(UserError, match=f"{name}: "):
         load_rows({"hub": "x/y", "split": "train"}, path)
     with pytest.raises(UserError, match="nowhere.jsonl: cannot be read.*No such file"):
         load_rows({"hub": "x/y", "split": "train"}, tmp_path / "nowhere.jsonl")
+
+
+def test_a_copy_without_rows_is_not_taken_for_one(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), path)
+    with pytest.raises(UserError, match="rows.parquet: holds no rows"):
+        load_rows({"hub": "x/y", "split": "train"}, path)
+
+
+def test_a_null_is_no_value() -> None:
+    assert field({"a": None, "b": "text"}, "a|b") == "text"
+    with pytest.raises(KeyError, match="a"):
+        render("{a}", {"a": None})
+
+
+def test_tests_must_be_a_list(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'test' is no list of texts"):
+        select_seeds.tests_of({"test": "assert True"}, "test", "rows.jsonl")
 
 
 def test_a_dataset_that_cannot_be_had_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

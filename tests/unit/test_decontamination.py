@@ -49,6 +49,11 @@ ITEMS = [
 INDEX = OverlapIndex(ITEMS)
 
 
+def test_a_problem_that_stands_thrice_is_still_found() -> None:
+    items = [BenchmarkItem("stories", str(number), STORY) for number in range(3)]
+    assert [hit.rule for hit in OverlapIndex(items).find(STORY + " Say why.")] == ["ngram"]
+
+
 def found(text: str) -> list[tuple[str, str]]:
     return [(overlap.item_id, overlap.rule) for overlap in INDEX.find(text)]
 

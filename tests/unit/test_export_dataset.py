@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scripts import export_dataset
-from scripts.lib.dataset_card import COLUMNS, escaped, fenced, size_category, table
+from scripts.lib.dataset_card import COLUMNS, escaped, fenced, public_name, size_category, table
 from scripts.lib.errors import UserError
 from scripts.lib.export import JSON_LINES, arrow_table, llama_factory_info
 from scripts.lib.files import atomic_file
@@ -359,6 +359,7 @@ def test_the_card_tells_the_rest(exported: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
     text = " ".join(card.split())
     assert f"{len(ROWS)} training rows with {len(ROWS)} different instructions" in text
+    assert "for form and for similarity, and for overlap with MBPP;" in text
     assert "https://arxiv.org/abs/2310.04484" in text
     assert "gave 60 replies, of which 51 could be parsed" in text
     assert "12345 prompt tokens and 678 completion tokens" in text
@@ -477,4 +478,14 @@ def test_keys_that_a_report_adds_are_no_error(inputs: Inputs, exported: Path) ->
 
 def test_without_benchmarks_the_card_says_so(inputs: Inputs) -> None:
     inputs.write("decontamination.json", {**DECONTAMINATION, "benchmarks": []})
-    assert "No benchmark was checked" in (inputs.run() / "README.md").read_text(encoding="utf-8")
+    card = (inputs.run() / "README.md").read_text(encoding="utf-8")
+    assert "No benchmark was checked" in card
+    assert "overlap with" not in card
+
+
+def test_no_path_of_this_machine_is_published(inputs: Inputs) -> None:
+    settings = {**SETTINGS, "generator": {"model": "/home/me/models/base", "epochs": 3}}
+    directory = inputs.run(settings)
+    assert "/home/me" not in (directory / "README.md").read_text(encoding="utf-8")
+    assert public_name("/home/me/models/base") == "base"
+    assert public_name("codellama/CodeLlama-13b-hf") == "codellama/CodeLlama-13b-hf"

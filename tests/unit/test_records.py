@@ -40,6 +40,13 @@ def test_a_broken_row_is_named(tmp_path: Path, line: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.jsonl"
+    path.write_bytes('{"instruction": "Grüße"}'.encode("latin-1"))
+    with pytest.raises(UserError, match="seeds.jsonl: is not UTF-8 text"):
+        list(read_rows(path, Seed))
+
+
 def test_the_columns_of_a_file_are_always_in_the_same_order(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [Seed("a", ["b"])])
     row = json.loads((tmp_path / "rows.jsonl").read_text())

@@ -1,11 +1,14 @@
 """Sampling: stops where it should, and repeats itself for the same seed alone."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts import generate_instructions
 from scripts.lib.models import load_model, load_tokenizer
 from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_batch
 
@@ -49,3 +52,28 @@ def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(model) -> None:
     assert any(sample.finished and sample.tokens < 5 for sample in samples)
     never = sample_batch(*model, "Write", ["\u2603\u2603"], SETTINGS, count=20, seed=5)
     assert any(not sample.finished for sample in never)
+
+
+def test_kept_texts_are_those_of_their_task_and_its_opening(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = yaml.safe_load((Path(__file__).parents[2] / "tasks" / "mbpp.yaml").read_text())
+    form = spec["instruction"]
+    bare = {**spec, "instruction": {**form, "prefix": form["prefix"] + "Write", "opening": ""}}
+    for name, described in [("first", spec), ("second", spec), ("bare", bare)]:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(described))
+        generate_instructions.main(
+            ["--task", str(path), "--generator", str(tiny_model), "--chat-format", "model",
+             "--count", "2", "--shard", "1", "--batch-size", "2", "--temperature", "1",
+             "--top-k", "0", "--top-p", "1", "--max-new-tokens", "4", "--seed", "1",
+             "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / f"{name}.jsonl")]
+        )  # fmt: skip
+    rows = {
+        name: [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("first", "second", "bare")
+    }
+    assert [row["id"].split("-")[0] for row in rows["second"]] == ["second", "second"]
+    texts = {name: [row["text"] for row in own] for name, own in rows.items()}
+    assert texts["first"] == texts["second"] == ["Write" + text for text in texts["bare"]]
+    assert "reach max_new_tokens (4) and will be dropped as 'unfinished'" in capsys.readouterr().err

@@ -33,13 +33,15 @@ def test_the_next_plan_reads_what_a_top_up_wrote(tmp_path: Path, finished_toy) -
     verified = project.path / "results" / "toy_verified.jsonl"
     rows = len(project.rows("results/toy_verified.jsonl"))
     output = tmp_path / "toy" / "top_up.json"
-    assert topped_up_shards(tmp_path, "toy") == 0
+    assert topped_up_shards(tmp_path, "toy", 12) == 0
     top_up.main(
         ["--verified", str(verified), "--target-rows", str(rows + 1), "--shards", "2",
-         "--output", str(output)]
+         "--shard-size", "12", "--output", str(output)]
     )  # fmt: skip
-    assert json.loads(output.read_text()) == {"shards": 3, "missing_rows": 1}
-    assert topped_up_shards(tmp_path, "toy") == 3
+    assert json.loads(output.read_text()) == {"shards": 3, "shard_size": 12, "missing_rows": 1}
+    assert topped_up_shards(tmp_path, "toy", 12) == 3
+    # Other shards are other instructions: their number says nothing of these.
+    assert topped_up_shards(tmp_path, "toy", 2500) == 0
     output.write_text("{}")
     with pytest.raises(UserError, match="top_up.json: is broken: remove it"):
-        topped_up_shards(tmp_path, "toy")
+        topped_up_shards(tmp_path, "toy", 12)

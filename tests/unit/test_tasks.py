@@ -10,7 +10,8 @@ import yaml
 from scripts.lib.errors import UserError
 from scripts.lib.records import Seed
 from scripts.lib.seeds import load_seed_file, seed_source
-from scripts.lib.tasks import cut_at_closing_mark, fill, load_task
+from scripts.lib.tasks import load_task
+from scripts.lib.tasks.form import cut_at_closing_mark, fill
 
 TASKS = Path(__file__).parents[2] / "tasks"
 
@@ -74,6 +75,7 @@ def test_a_text_is_cut_at_its_first_closing_mark() -> None:
         ({"sampling": {"temperature": 0, "max_new_tokens": 5}}, "'sampling.temperature'"),
         ({"sampling": {"max_new_tokens": 5}}, "'temperature' is a required property"),
         ({"seeds": 3}, "'seeds'"),
+        ({"filter": {"pattern": "(?i"}}, "'filter.pattern'"),
         ({"seeds": {"paper": "a.jsonl"}}, "'seeds'"),
         ({"label": {"request": "Solve it."}}, "'label.request'"),
         ({"judge": {"request": "Is {reply} right?", "accept": "yes"}}, "'kind'"),
@@ -94,6 +96,9 @@ def test_a_missing_or_unreadable_task_file_is_explained(tmp_path: Path) -> None:
         load_task(tmp_path / "none.yaml")
     (tmp_path / "own.yaml").write_text("kind: [")
     with pytest.raises(UserError, match="own.yaml, line 1: is not valid YAML"):
+        load_task(tmp_path / "own.yaml")
+    (tmp_path / "own.yaml").write_bytes("kind: Grüße".encode("latin-1"))
+    with pytest.raises(UserError, match="own.yaml: is not UTF-8 text"):
         load_task(tmp_path / "own.yaml")
 
 

@@ -11,6 +11,7 @@ from scripts.lib.verification import PASSED, Outcome, keep_first
 from scripts.lib.verification.answers import AnswerGrouper, group_equal
 from scripts.lib.verification.execution import by_agreement, by_own_tests
 from scripts.lib.verification.majority import by_majority, equal_texts
+from scripts.verify_samples import Verification
 
 
 def label(number: int, output: str = "", answer: str = "", tests: tuple[str, ...] = ()) -> Label:
@@ -138,6 +139,12 @@ def test_at_most_one_answer_passes_and_it_has_the_share(texts: list[str], majori
     assert len(passed) <= 1
     for text in passed:
         assert texts.count(text) / len(texts) >= majority
+
+
+def test_a_majority_of_one_reply_is_not_called_a_majority() -> None:
+    way = Verification("majority", "", lambda labels, asked: [])
+    assert [way.name_for(replies) for replies in (1, 2)] == ["single_reply", "majority"]
+    assert Verification("own_tests", "bwrap", way.judge).name_for(1) == "own_tests"
 
 
 def test_rows_of_an_instruction_are_limited_and_different() -> None:

@@ -217,6 +217,7 @@ def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
         ("scripts/verify_samples.py", {"verify_samples"}),
         ("scripts/lib/sandbox/runner.py", {"verify_samples"}),
         ("scripts/lib/sampling.py", STAGES - {"train"}),
+        ("scripts/lib/tasks/form.py", STAGES),
         ("scripts/lib/console.py", set()),
     ],
 )
@@ -251,6 +252,10 @@ def own(tmp_path: Path) -> Project:
     [
         ({"typo": 1}, "config.yaml: Additional properties are not allowed ('typo' was unexpected)"),
         ({"seed": "x"}, "config.yaml: key 'seed': 'x' is not of type 'integer'"),
+        (
+            {"datasets": {"openai/gsm8k:tset": "gsm8k.jsonl"}},
+            "key 'datasets.openai/gsm8k:tset': no task asks for it: the names are ",
+        ),
     ],
 )
 def test_a_wrong_config_stops_the_plan(fresh: Project, config: dict, message: str) -> None:
@@ -272,6 +277,38 @@ def test_broken_seeds_stop_the_plan(own: Project) -> None:
     assert "tasks/mbpp_seeds.jsonl, line 2: 'instruction' is not of type str" in output
     path.write_text(lines[0])
     assert "holds 1 seed(s): give at least 2" in refused(own, "-n", "results/mbpp_verified.jsonl")
+
+
+def test_a_task_that_is_not_ready_yet_stops_no_other_one(own: Project) -> None:
+    (own.path / "tasks" / "csqa_seeds.jsonl").unlink()
+    assert "verify_samples" in own.planned("results/mbpp_verified.jsonl")
+    output = refused(own, "-n", "results/csqa_verified.jsonl")
+    assert "tasks/csqa_seeds.jsonl does not exist" in output
+
+
+def test_tasks_that_share_a_benchmark_fetch_it_once(own: Project) -> None:
+    second = (own.path / "tasks" / "mbpp.yaml").read_text()
+    (own.path / "tasks" / "mbpp2.yaml").write_text(second)
+    done = own.run("-n", "results/mbpp2_verified.jsonl")
+    assert re.search(r"^fetch_benchmark +5$", done.stdout, re.MULTILINE)
+    assert "split: test" in second
+    (own.path / "tasks" / "mbpp2.yaml").write_text(second.replace("split: test", "split: prompt"))
+    output = refused(own, "-n", "results/mbpp_verified.jsonl")
+    assert "key 'benchmark': differs from that of tasks/mbpp.yaml" in output
+
+
+def test_the_flags_of_make_do_not_swallow_the_target() -> None:
+    for target in ("results/mbpp_verified.jsonl", "all"):
+        command = [
+            "make",
+            "-n",
+            "-o",
+            ".venv/ready",
+            target,
+            "SNAKEMAKE_FLAGS=--configfile my.yaml",
+        ]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert f"snakemake {target} --configfile my.yaml" in done.stdout
 
 
 def test_a_model_path_that_does_not_exist_stops_the_training(own: Project) -> None:

@@ -17,6 +17,7 @@ import yaml
 from scripts.lib.errors import UserError
 from scripts.lib.records import Seed
 from scripts.lib.schema import check_against_schema
+from scripts.lib.tasks import form
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "task.schema.yaml"
 
@@ -124,22 +125,20 @@ class Task:
     @property
     def prompt_prefix(self) -> str:
         """The constant text before every instruction, the forced opening included."""
-        return self.spec["instruction"]["prefix"] + self.spec["instruction"]["opening"]
+        return form.prompt_prefix(self.spec["instruction"])
 
     def prompt(self, instruction: str, tests: list[str]) -> str:
         """The whole prompt of an instruction: what a task model is trained and evaluated on."""
-        form = self.spec["instruction"]
         question = self.kind.with_tests(self, instruction, tests)
-        return form["prefix"] + question + fill(form["suffix"], tests="\n".join(tests))
+        return form.prompt(self.spec["instruction"], question, tests)
 
     def response(self, solution: str, answer: str) -> str:
         """The whole response that a task model is trained on."""
-        return fill(self.spec["instruction"]["response"], solution=solution, answer=answer)
+        return form.response(self.spec["instruction"], solution, answer)
 
     def closing_marks(self, after_turn: str) -> list[str]:
         """The texts that end an instruction: the task's own, and the end of the user turn."""
-        end = after_turn.strip()
-        return [*self.spec["instruction"]["closing"], *([end] if end else [])]
+        return form.closing_marks(self.spec["instruction"], after_turn)
 
     def check_seeds(self, seeds: list[Seed], source: str | Path) -> None:
         """Raise `UserError` for a seed that a generated instruction would be dropped for.
@@ -153,7 +152,7 @@ class Task:
                     f"{source}, seed {number}: does not begin with '{opening}' and go on, "
                     f"as 'instruction.opening' of {self.path} demands"
                 )
-            cut = cut_at_closing_mark(
+            cut = form.cut_at_closing_mark(
                 seed.instruction, self.spec["instruction"]["closing"], len(opening)
             )
             if reason := self.kind.read_instruction(self, cut, "").reason:
@@ -161,19 +160,6 @@ class Task:
                     f"{source}, seed {number}: is dropped as '{reason}' by the rules of the kind "
                     f"'{self.spec['kind']}' and the section 'filter' of {self.path}: mend either"
                 )
-
-
-def closing_position(text: str, marks: list[str], start: int = 0) -> tuple[int, int]:
-    """Where the first of the closing marks behind `start` begins and ends, (-1, -1) without one."""
-    found = [(text.find(mark, start), len(mark)) for mark in marks]
-    at, length = min(((at, length) for at, length in found if at >= 0), default=(-1, 0))
-    return at, at + length
-
-
-def cut_at_closing_mark(text: str, marks: list[str], start: int = 0) -> str:
-    """A raw text up to its first closing mark behind `start`, without spaces around it."""
-    at, _ = closing_position(text, marks, start)
-    return (text if at < 0 else text[:at]).strip()
 
 
 def format_reason(task: Task, text: str) -> str:
@@ -195,11 +181,6 @@ def format_reason(task: Task, text: str) -> str:
     return ""
 
 
-def fill(template: str, **values: str) -> str:
-    """Put values in place of `{name}`; other braces, of code or of LaTeX, stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
-
-
 def load_task(path: str | Path) -> Task:
     """Read and validate a task's YAML file.
 
@@ -216,5 +197,7 @@ def load_task(path: str | Path) -> Task:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: is not valid YAML: mend it") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text: write it anew as UTF-8") from error
     check_against_schema(spec, SCHEMA, path)
     return Task(name=path.stem, path=path, spec=spec)

@@ -108,11 +108,11 @@ def canonical_answer(form: str, answer: str) -> str:
     if not _UNIT.fullmatch(rest) or _NOT_A_UNIT.search(rest):
         return ""
     sign = "-" if answer[0] in "-\u2212" else ""
-    number = _plain(found["number"])
-    if number is None or (found["denominator"] and not int(found["denominator"])):
+    number, denominator = _plain(found["number"]), _plain(found["denominator"] or "1")
+    if number is None or denominator in (None, "0"):
         return ""
     if found["denominator"]:
-        return f"{sign}{number}/{found['denominator']}"
+        return f"{sign}{number}/{denominator}"
     return "0" if number == "0" else sign + number
 
 
