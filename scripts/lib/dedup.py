@@ -16,7 +16,7 @@ import numpy
 # Pool members of one matrix product: block x TILE products stay near the processor's caches.
 TILE = 1024
 # Pairs whose vectors are gathered at once, which bounds the memory.
-PAIRS = 512
+PAIRS = 2048
 # The share of the squared lengths that a vector's head holds: longer heads cost more to multiply,
 # shorter ones leave more candidates to compare.
 ENERGY = 0.9
@@ -70,16 +70,16 @@ class _Pool:
     def __init__(self, vectors: numpy.ndarray) -> None:
         self.vectors = vectors
         self.slack = 1e-4 + 4 * vectors.shape[1] * float(numpy.finfo(numpy.float32).eps)
-        self._directions, self._width = _leading_directions(vectors)
+        self.heads = _heads(vectors)
         self._numbers = numpy.empty(len(vectors), dtype=numpy.int64)
-        self._heads = numpy.empty((len(vectors), self._width + 1), dtype=numpy.float32)
+        self._heads = numpy.empty_like(self.heads)
         self._size = 0
 
     def add(self, numbers: numpy.ndarray) -> None:
         """Put texts into the pool, whose numbers are higher than all that are there."""
         end = self._size + len(numbers)
         self._numbers[self._size : end] = numbers
-        self._heads[self._size : end] = self._heads_of(numbers)
+        self._heads[self._size : end] = self.heads[numbers]
         self._size = end
 
     def nearest(self, numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -87,8 +87,8 @@ class _Pool:
 
         `NOWHERE` and -1 while the pool is empty.
         """
-        best = _Best(self.vectors, numbers)
-        heads = self._heads_of(numbers)
+        best = _Best(self.vectors, numbers, self.slack)
+        heads = self.heads[numbers]
         tiles = [slice(at, min(at + TILE, self._size)) for at in range(0, self._size, TILE)]
         tops = numpy.empty((len(numbers), len(tiles)), dtype=numpy.float32)
         members = numpy.empty(tops.shape, dtype=numpy.int64)
@@ -114,17 +114,12 @@ class _Pool:
             )
         return best.similarity, best.number
 
-    def _heads_of(self, numbers: numpy.ndarray) -> numpy.ndarray:
-        turned = self.vectors[numbers] @ self._directions
-        rest = numpy.linalg.norm(turned[:, self._width :], axis=1, keepdims=True)
-        return numpy.hstack([turned[:, : self._width], rest])
-
 
 class _Best:
     """The nearest members found so far for each of some texts."""
 
-    def __init__(self, vectors: numpy.ndarray, numbers: numpy.ndarray) -> None:
-        self._vectors, self._numbers = vectors, numbers
+    def __init__(self, vectors: numpy.ndarray, numbers: numpy.ndarray, slack: float) -> None:
+        self._vectors, self._numbers, self._slack = vectors, numbers, slack
         self.similarity = numpy.full(len(numbers), NOWHERE)
         self.number = numpy.full(len(numbers), -1)
 
@@ -132,7 +127,13 @@ class _Best:
         """Compare texts with members, pair by pair."""
         for start in range(0, len(rows), PAIRS):
             row, member = rows[start : start + PAIRS], members[start : start + PAIRS]
-            similarity = similarities(self._vectors[self._numbers[row]], self._vectors[member])
+            own, other = self._vectors[self._numbers[row]], self._vectors[member]
+            # Single precision is enough to say that most of them are not the nearest.
+            rival = numpy.einsum("ij,ij->i", own, other) >= self.similarity[row] - self._slack
+            if not rival.any():
+                continue
+            row, member = row[rival], member[rival]
+            similarity = similarities(own[rival], other[rival])
             # The nearest of each row behind the others, so that it is the one that is assigned.
             order = numpy.lexsort((-member, similarity, row))
             last = order[numpy.append(row[order][1:] != row[order][:-1], True)]
@@ -148,20 +149,23 @@ class _Turns:
     """The texts of a block, which join the pool one after the other."""
 
     def __init__(self, pool: _Pool, numbers: numpy.ndarray) -> None:
-        self._vectors, self._slack = pool.vectors, pool.slack
-        self._numbers = numbers
+        self._vectors, self._numbers = pool.vectors, numbers
         self._row = {number: row for row, number in enumerate(numbers.tolist())}
-        self._outside = [column.tolist() for column in pool.nearest(numbers)]
-        self._cosines = pool.vectors[numbers] @ pool.vectors[numbers].T
+        similarity, nearest = pool.nearest(numbers)
+        self._outside = list(zip(similarity.tolist(), nearest.tolist(), strict=True))
+        # The earlier texts of the block that could be nearer than the pool; most have none.
+        heads = pool.heads[numbers]
+        self._rivals = numpy.tril(heads @ heads.T >= (similarity - pool.slack)[:, None], k=-1)
+        self._rivalled = self._rivals.any(axis=1).tolist()
         self._kept = numpy.zeros(len(numbers), dtype=bool)
 
     def nearest(self, number: int) -> tuple[float, int]:
         """The similarity and the number of a text's nearest, in the pool or kept before it here."""
         row = self._row[number]
-        similarity, nearest = (column[row] for column in self._outside)
-        cosines = numpy.where(self._kept[:row], self._cosines[row, :row], -numpy.inf)
-        bar = max(similarity, cosines.max(initial=NOWHERE)) - self._slack
-        rivals = self._numbers[:row][cosines >= bar]
+        similarity, nearest = self._outside[row]
+        if not self._rivalled[row]:
+            return similarity, nearest
+        rivals = self._numbers[self._rivals[row] & self._kept]
         if rivals.size:
             near = similarities(self._vectors[rivals], self._vectors[[number]])
             if near.max() > similarity:
@@ -197,8 +201,19 @@ def _leading_directions(vectors: numpy.ndarray) -> tuple[numpy.ndarray, int]:
     return directions[:, ::-1].astype(numpy.float32), width
 
 
+def _heads(vectors: numpy.ndarray, block: int = 4096) -> numpy.ndarray:
+    """The heads of all vectors: their leading coordinates, and the length of the rest."""
+    directions, width = _leading_directions(vectors)
+    heads = numpy.empty((len(vectors), width + 1), dtype=numpy.float32)
+    for start in range(0, len(vectors), block):
+        turned = vectors[start : start + block] @ directions
+        heads[start : start + block, :width] = turned[:, :width]
+        heads[start : start + block, width] = numpy.linalg.norm(turned[:, width:], axis=1)
+    return heads
+
+
 def nearest(
-    vectors: numpy.ndarray, others: numpy.ndarray, block: int = 1024
+    vectors: numpy.ndarray, others: numpy.ndarray, block: int = 2048
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The similarity of each vector to its nearest of `others`, and the row of that one.
 
@@ -219,7 +234,7 @@ def greedy_dedup(
     seeds: Sequence[str],
     seed_vectors: numpy.ndarray,
     threshold: float,
-    block: int = 1024,
+    block: int = 2048,
 ) -> list[tuple[str, Match]]:
     """Go through texts in order and keep those that are far enough from all before them.
 
