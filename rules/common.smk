@@ -91,9 +91,14 @@ def config_of(name):
         {key: value for key, value in config.items() if key != "tasks"}
     )
     update_config(merged, own)
-    checked(
-        check_against_schema, merged, CONFIG_SCHEMA, f"config.yaml with tasks.{name}"
-    )
+    source = f"config.yaml with tasks.{name}"
+    checked(check_against_schema, merged, CONFIG_SCHEMA, source)
+    verification, replies = merged["verification"], merged["label"]["replies"]
+    if verification["method"] == "agreement" and verification["support"] > replies:
+        raise WorkflowError(
+            f"{source}: key 'verification.support': {verification['support']} replies cannot "
+            f"agree where there are {replies}: raise 'label.replies'"
+        )
     return merged
 
 
@@ -222,6 +227,15 @@ def task_sections(*names):
         return {name: spec[name] for name in ("kind", *names) if name in spec}
 
     return sections
+
+
+def form_keys(*names):
+    """Some keys of a task's section `instruction`: a change of another one reruns nothing."""
+
+    def keys(wildcards):
+        return {name: task_of(wildcards).spec["instruction"][name] for name in names}
+
+    return keys
 
 
 def sampling_settings(wildcards):

@@ -23,7 +23,7 @@ rule generate_instructions:
         runtime="12h",
     params:
         module=as_py_module(),
-        sections=task_sections("instruction"),
+        sections=form_keys("prefix", "opening", "closing"),
         chat_format=setting("generator/chat_format"),
         samples=setting("sampling/shard_size"),
         batch_size=setting("sampling/batch_size"),

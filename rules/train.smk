@@ -26,7 +26,7 @@ rule train:
         runtime="4h",
     params:
         module=as_py_module(),
-        sections=task_sections("instruction"),
+        sections=form_keys("prefix", "opening", "closing", "suffix", "placeholder"),
         model=model_of_role,
         learn=setting("{role}/learn"),
         chat_format=setting("{role}/chat_format"),

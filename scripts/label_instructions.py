@@ -106,15 +106,21 @@ def make_label(
 
 
 def parsed_reply(task: Task, asked: Asked, completion: Completion, min_tests: int) -> ParsedReply:
-    """What a completion holds as the reply to an instruction."""
-    return task.kind.parse_reply(
-        task,
-        asked.instruction.instruction,
-        completion.text,
-        completion.finish_reason,
-        min_tests,
-        asked.key,
-    )
+    """What a completion holds as the reply to an instruction.
+
+    `unreadable` is one that breaks the parser: it is paid for, and must not end each run anew.
+    """
+    try:
+        return task.kind.parse_reply(
+            task,
+            asked.instruction.instruction,
+            completion.text,
+            completion.finish_reason,
+            min_tests,
+            asked.key,
+        )
+    except (RecursionError, MemoryError, OverflowError):
+        return ParsedReply(reason="unreadable")
 
 
 def sampling_parameters(

@@ -29,7 +29,7 @@ from scripts.lib.funnel import build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
 from scripts.lib.sandbox import Limits, SandboxUnavailable, open_sandbox
 from scripts.lib.tasks import Task, load_task
-from scripts.lib.tasks.code import TESTS_SHOWN, program
+from scripts.lib.tasks.code import TESTS_SHOWN, functions_to_test, program
 from scripts.lib.tasks.text import accepted
 from scripts.lib.verification import PASSED, Outcome, keep_first
 from scripts.lib.verification.answers import AnswerGrouper
@@ -102,10 +102,13 @@ def _execution(task: Task, settings: Settings) -> Verification:
         execution = sandbox.run(code, tests, limits)
         return execution.verdict, execution.detail
 
+    def functions_of(label: Label) -> set[str]:
+        return functions_to_test(task, label.instruction, label.output)
+
     def judge(labels: list[Label], asked: int) -> list[Outcome]:
         if settings.method == "agreement":
-            return by_agreement(labels, run, settings.support)
-        return [by_own_tests(label, run) for label in labels]
+            return by_agreement(labels, run, functions_of, settings.support)
+        return [by_own_tests(label, run, functions_of) for label in labels]
 
     return Verification(settings.method, sandbox.description, judge)
 

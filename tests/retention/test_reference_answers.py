@@ -13,7 +13,7 @@ import pytest
 
 from scripts.lib.sandbox import Limits, open_sandbox
 from scripts.lib.tasks import load_task
-from scripts.lib.tasks.code import nothing_proved
+from scripts.lib.tasks.code import functions_to_test, nothing_proved
 from scripts.lib.tasks.math import canonical_answer, last_boxed
 from scripts.lib.verification.answers import group_equal
 
@@ -55,7 +55,8 @@ def test_every_reference_solution_of_mbpp_verifies() -> None:
         reply = fenced(row["code"], "\n".join(row["test_list"]))
         parsed = task.kind.parse_reply(task, row["text"], reply, "stop", min_tests=1)
         assert parsed.reason == "", row["task_id"]
-        assert nothing_proved(parsed.output, list(parsed.tests)) == "", row["task_id"]
+        functions = functions_to_test(task, row["text"], parsed.output)
+        assert nothing_proved(functions, parsed.tests) == "", row["task_id"]
         # Put before the code, the set-up breaks two tasks.
         code = f"{parsed.output}\n{row['test_setup_code']}"
         samples.append((row["task_id"], code, list(parsed.tests)))
@@ -127,5 +128,5 @@ def test_every_answer_of_math_is_found_and_equal_to_itself() -> None:
     assert sum(not answer for answer in boxed) == 2
     for solution, answer in zip(found, boxed, strict=True):
         found_in_reply = task.kind.parse_reply(task, "", solution, "stop").answer
-        assert found_in_reply == canonical_answer("expression", answer)
+        assert found_in_reply == canonical_answer("expression", answer, boxed=True)
         assert group_equal([answer, answer]) == [0, 0]

@@ -97,7 +97,8 @@ def test_the_answer_follows_its_option(key: str, right: int) -> None:
     [
         "B", "b", "(B)", "B.", "B. moon", "**B. moon**", "moon", "Moon.", "The answer is B",
         "Nonetheless, it is far.\nThe answer is B. moon", "None of the others fits.\n### Answer: B",
-        "### The answer is (B) moon", "Answer: option B", "#### B",
+        "### The answer is (B) moon", "Answer: option B", "#### B", "[B]", "Answer:\nB",
+        "The answer is the moon.", r"The answer is \boxed{B}", "The answer is B, since it shines",
         "The answer is A. No, it shines at night.\nThe answer is B",
     ],
 )  # fmt: skip
@@ -116,6 +117,15 @@ def test_a_reply_is_read_tolerantly(reply: str) -> None:
         ("A dog would know.", "stop", "no_answer"),
         ("The answer is a dog", "stop", "no_answer"),
         ("The answer is F", "stop", "no_answer"),
+        ("The answer is B or C", "stop", "no_answer"),
+        ("The answer is B and C are far, but D is near.", "stop", "no_answer"),
+        ("The answer is B vitamins", "stop", "no_answer"),
+        ("The answer is C is wrong, because D", "stop", "no_answer"),
+        ("The answer is e.g. a dog", "stop", "no_answer"),
+        # Letter and words name different options.
+        ("The answer is A. moon", "stop", "no_answer"),
+        ("### E. coli matters\nSo I say.", "stop", "no_answer"),
+        ("It shines.\nThe answer is A", "length", "truncated"),
         ("The moon is", "length", "truncated"),
     ],
 )

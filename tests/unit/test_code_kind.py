@@ -1,11 +1,12 @@
 """The kind `code`: what a reply holds, and which tests prove something."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from scripts.lib.tasks import Task, load_task
-from scripts.lib.tasks.code import nothing_proved, program
+from scripts.lib.tasks.code import functions_to_test, nothing_proved, program, real_tests
 
 TASKS = Path(__file__).parents[2] / "tasks"
 MBPP, HUMANEVAL = load_task(TASKS / "mbpp.yaml"), load_task(TASKS / "humaneval.yaml")
@@ -74,17 +75,32 @@ def test_imports_helpers_and_decorators_stay_in_the_solution() -> None:
         'assert (triple(2) == 7, "message")',
         "assert other(2) == 6",
         "triple(2)",
+        "assert (lambda: triple(1))",
+        "assert triple(1) or True",
+        "assert [triple(1) for _ in range(3)]",
+        "assert f'{triple(1)}'",
+        "assert triple(1) == triple(1) + 0",
+        "assert {triple(1)} is not None",
+        "assert not [triple(1)]",
         "assert triple(2) == 6; import os",
     ],
 )
 def test_a_test_that_proves_nothing_is_refused(test: str) -> None:
-    assert nothing_proved(SOLUTION, [TESTS[0], test])
+    functions = functions_to_test(MBPP, "", SOLUTION)
+    assert nothing_proved(functions, [TESTS[0], test])
+    assert real_tests(functions, [TESTS[0], test]) == (TESTS[0],)
 
 
 def test_real_tests_are_accepted() -> None:
-    real = [*TESTS, "assert not triple(0)", "assert abs(triple(-1)) == 3"]
-    assert nothing_proved(SOLUTION, real) == ""
-    assert nothing_proved(SOLUTION, []) == "no tests"
+    real = [
+        *TESTS, "assert not triple(0)", "assert abs(triple(-1)) == 3",
+        "assert triple(1) > triple(0)",
+        "assert triple(1) == 3 or triple(1) == 4", "assert triple(2) is not None",
+        "assert [triple(1), triple(2)] == [3, 6]",
+        "assert all(triple(n) == 3 * n for n in range(9))",
+    ]  # fmt: skip
+    assert nothing_proved(functions_to_test(MBPP, "", SOLUTION), real) == ""
+    assert nothing_proved({"triple"}, []) == "no tests"
 
 
 @pytest.mark.parametrize(
@@ -189,3 +205,60 @@ def test_a_solution_runs_behind_what_stands_before_its_signature() -> None:
 )
 def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
     assert task.kind.read_response(task, response) == "x = 1"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert triple(1) == " + "1+" * 2000 + "1",
+        "assert " + "not " * 3000 + "triple(1)",
+        "assert triple(1)" + ".a" * 3000,
+        "assert triple(1) == 0x" + "f" * 5000,
+        "assert triple(1) == " + "(" * 150 + "1" + ")" * 150,
+    ],
+)
+def test_a_monstrous_test_costs_only_itself(test: str) -> None:
+    reply = f"```python\n{SOLUTION}\n```\n```python\n{TESTS[0]}\n```\n```python\n{test}\n```"
+    parsed = MBPP.kind.parse_reply(MBPP, "", reply, "stop", min_tests=1)
+    assert parsed.reason == ""
+    assert parsed.tests[0] == TESTS[0]
+
+
+@pytest.mark.parametrize("text", ["[\n", " ", "x = [\n", "```python\n", "_", "#", "def f(:\n"])
+def test_a_reply_of_nothing_but_signs_takes_no_time(text: str) -> None:
+    assert MBPP.kind.parse_reply(MBPP, "", text * 3000, "stop", min_tests=1).reason
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(x):\n    # solution\n    return x",
+        'def f(x):\n    """\n    Answer:\n    """\n    return x',
+        "f = lambda x: x",
+        "import sys\nsys.setrecursionlimit(9999)\ndef f(x):\n    return x",
+    ],
+)
+def test_a_solution_stays_whole(code: str) -> None:
+    reply = f"```python\n{code}\nprint(f(1))\nf(2)\nassert f(1) == 1\n```"
+    parsed = MBPP.kind.parse_reply(MBPP, "", reply, "stop", min_tests=1)
+    assert (parsed.reason, parsed.output, parsed.tests) == ("", code, ("assert f(1) == 1",))
+
+
+def test_examples_are_what_a_docstring_can_hold() -> None:
+    def shown(test: str) -> list[str]:
+        text = HUMANEVAL.kind.with_tests(HUMANEVAL, STUB, [test])
+        ast.parse(text)
+        return [line.strip() for line in text.partition(">>> ")[2].splitlines()[:2]]
+
+    assert shown("assert 3 == add(1, 2)") == ["add(1, 2)", "3"]
+    assert shown("assert add(1, 2) == 2 + 1") == ["add(1, 2) == 2 + 1", "True"]
+    assert shown("assert add('\"\"\"', 'b') == 3") == []
+    assert shown("assert add('a', 'b') == 'a\\nb'") == []
+
+
+def test_nothing_stands_before_an_import_from_the_future() -> None:
+    stub = "import math\n\n\n" + STUB
+    solution = "from __future__ import annotations\n\ndef add(a, b):\n    return a + b"
+    code = program(HUMANEVAL, stub, solution)
+    compile(code, "solution", "exec")
+    assert "import math" in code

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy
 import pytest
 
-from bench.decontamination import PLANTS, benchmark_items, reshaped, training_texts
+from bench.decontamination import PLANTS, TASKS, benchmark_items, reshaped, training_texts
 from scripts.lib.decontamination import Nearest, Overlap, OverlapIndex, nearest_items, passages
 from scripts.lib.records import BenchmarkItem
+from scripts.lib.seeds import load_seed_file
+from scripts.lib.tasks import load_task
 
 STUB = '''from typing import List
 
@@ -235,3 +237,12 @@ def test_other_problems_are_seldom_found(real) -> None:
     texts = training_texts(DATASETS)
     assert sum(bool(index.find(text)) for text in texts["GSM8K"]) <= 5
     assert sum(bool(index.find(text)) for text in texts["CommonsenseQA"]) <= 2
+
+
+@needs_datasets
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "gsm8k", "math", "csqa"])
+def test_no_seed_of_ours_overlaps_a_benchmark(real, name: str) -> None:
+    _, index = real
+    task = load_task(TASKS / f"{name}.yaml")
+    for seed in load_seed_file(task, TASKS / f"{name}_seeds.jsonl"):
+        assert index.find(seed.instruction) == [], seed.instruction

@@ -46,10 +46,20 @@ def read(task, reply: str, finish_reason: str = "stop") -> ParsedReply:
         ("x = 42", "42"),
         ("42 \\text{ apples}", "42"),
         ("$1,000 dollars", "1000"),
+        ("**42**.", "42"),
+        ("**42 apples**.", "42"),
+        ("$42$ apples", "42"),
+        ("$-5", "-5"),
+        ("(5)", "5"),
+        ("42!", "42"),
+        ("5 times", "5"),
+        ("\n42", "42"),
+        ("42\nI hope this answer is helpful.", "42"),
+        ("42\n### Check\nIt fits.", "42"),
     ],
 )
 def test_a_number_loses_what_stands_around_it(stated: str, answer: str) -> None:
-    assert canonical_answer("number", stated) == answer
+    assert "\n" in stated or canonical_answer("number", stated) == answer
     assert read(GSM8K, f"It is so.\nThe answer is {stated}").answer == answer
 
 
@@ -57,6 +67,7 @@ def test_a_number_loses_what_stands_around_it(stated: str, answer: str) -> None:
     "stated",
     [
         "nan", "inf", "-inf", "infinity", "", "forty-two", "many apples", "1/0", "12 or 13",
+        "3 million", "3k", "2 dozen", "1 less than Tom", "x = 5 or x = 6", "5 more",
         "42 because 6 * 7 is 42", "42 since six times seven makes it", "3 apples and 4 pears",
         "1e999", "4 2", "1/0", "1/" + "3" * 5000,
     ],
@@ -120,7 +131,7 @@ def test_an_unusable_reply_keeps_its_reason(reply: str, finish_reason: str, reas
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\boxed{\sqrt}", r"\sqrt"),
         (r"\boxed{}", ""),
-        (r"\boxed{1} and \boxed{2", "1"),
+        (r"\boxed{1} and \boxed{2", None),
         ("none", None),
     ],
 )
@@ -176,3 +187,55 @@ def test_responses_hold_the_reasoning_and_one_answer() -> None:
     assert response == "Let's think step by step.\nIt is so.\nThe answer is $\\boxed{\\frac{1}{2}}$"
     assert MATH.kind.read_response(MATH, response) == r"\frac{1}{2}"
     assert GSM8K.kind.read_response(GSM8K, "no idea") == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish_reason", "answer"),
+    [
+        # A statement behind the last box is the answer, a box behind the last statement too.
+        ("The first is \\boxed{3}.\nThen 3*4.\nThe answer is 12", "stop", "12"),
+        ("The answer is 3 at first.\nThen it is \\boxed{12}.", "stop", "12"),
+        ("Let me solve it.\n## 2. Multiply\n6 * 7 = 42 marbles", "stop", ""),
+        ("Let me solve it.\n#### Step 2: multiply\n6 * 7 = 42 marbles", "stop", ""),
+        ("6 * 7 is it.\n#### 42", "stop", "42"),
+        ("It is so.\nThe answer is \\boxed{2} or \\boxed{3}", "stop", ""),
+        # What the limit of tokens has cut off is not taken for the whole.
+        ("It is so.\nThe answer is 1", "length", ""),
+        ("It is so.\nThe answer is 42\nSo we", "length", "42"),
+        ("It is so.\nThe answer is 42\nThe answer is 42 / 3", "length", ""),
+        ("It is so.\nThe answer is $\\boxed{42}$", "length", "42"),
+        ("\\boxed{7} is a step.\nThe answer is $\\boxed{\\frac{1}{2", "length", ""),
+        ("\\boxed{7} is a step.\nThe answer is $\\boxed{\\frac{1}{2", "stop", ""),
+    ],
+)
+def test_the_answer_is_the_one_that_a_reply_ends_with(
+    reply: str, finish_reason: str, answer: str
+) -> None:
+    parsed = read(GSM8K, reply, finish_reason)
+    assert parsed.answer == answer
+    assert bool(parsed.reason) is not bool(answer)
+
+
+@pytest.mark.parametrize(
+    ("stated", "answer"),
+    [
+        ("**$x=4$**.", "x=4"),
+        ("$5$ or $6$", ""),
+        ("clear from the diagram", ""),
+        ("42 because 6*7", ""),
+        (r"\text{Evelyn}", r"\text{Evelyn}"),
+        (r"\boxed{Evelyn}", "Evelyn"),
+        (r"$2\sqrt{3}$", r"2\sqrt{3}"),
+        (r"$\frac{1}{2} \text{ cm}$", r"\frac{1}{2} \text{ cm}"),
+        ("$12", ""),
+    ],
+)
+def test_an_expression_is_no_prose(stated: str, answer: str) -> None:
+    parsed = read(MATH, f"It is so.\nThe answer is {stated}")
+    assert parsed.answer == answer
+    assert parsed.reason == ("" if answer else "not_an_expression")
+
+
+@pytest.mark.parametrize("text", ["_", "answer" + " " * 9, " ", "*", "#", "\\boxed{", "the ", "$"])
+def test_a_reply_of_nothing_but_signs_takes_no_time(text: str) -> None:
+    assert read(MATH, text * 5_000).answer == ""

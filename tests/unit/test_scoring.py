@@ -23,6 +23,7 @@ def passes(code: str, tests: tuple[str, ...]) -> bool:
 
 JUDGES = Judges(passes, lambda first, second: group_equal([first, second]) == [0, 0])
 STUB = 'import math\n\n\ndef root(n: int) -> float:\n    """Return the square root.\n    """'
+CHOICE = "Where do goats climb?\nA. sea\nB. cellar\nC. lake\nD. hill\nE. desk"
 CODE = "[PYTHON]\ndef root(n):\n    return {}\n[/PYTHON]"
 
 
@@ -40,10 +41,12 @@ CODE = "[PYTHON]\ndef root(n):\n    return {}\n[/PYTHON]"
         ("gsm8k", Reference("", answer="1200"), "So it is.", False),
         ("math", Reference("", answer="0.5"), r"Hence $\boxed{\frac{1}{2}}$.", True),
         ("math", Reference("", answer="0.5"), r"Hence $\boxed{}$.", False),
-        ("csqa", Reference("", answer="D. hill"), "The answer is: D. hill", True),
-        ("csqa", Reference("", answer="D"), "D", True),
-        ("csqa", Reference("", answer="D. hill"), "The answer is: A. sea", False),
-        ("csqa", Reference("", answer="D. hill"), "", False),
+        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: D. hill", True),
+        ("csqa", Reference(CHOICE, answer="D"), "D", True),
+        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: A. sea", False),
+        ("csqa", Reference(CHOICE, answer="D. hill"), "", False),
+        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: a hill", True),
+        ("csqa", Reference(CHOICE, answer="A. sea"), "A goat would climb, so D.", False),
     ],
 )  # fmt: skip
 def test_a_response_is_right_or_wrong(

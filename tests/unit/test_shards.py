@@ -19,6 +19,7 @@ def test_the_shards_hold_the_margin_and_none_too_many(rows: int, margin: float, 
 
 
 def test_a_top_up_goes_by_the_yield_and_at_most_doubles() -> None:
+    assert shards_for(100, 1.1, 10) == 11
     assert further_shards(target_rows=100, rows=80, shards=8) == 3
     assert further_shards(target_rows=100, rows=1, shards=8) == 8
     assert further_shards(target_rows=100, rows=100, shards=8) == 0

@@ -1,17 +1,22 @@
 """Which replies pass: by their own tests, by agreement, by a majority, by form."""
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.lib.records import Label
+from scripts.lib.tasks import load_task
+from scripts.lib.tasks.code import functions_to_test
 from scripts.lib.verification import PASSED, Outcome, keep_first
 from scripts.lib.verification.answers import AnswerGrouper, group_equal
 from scripts.lib.verification.execution import by_agreement, by_own_tests
 from scripts.lib.verification.majority import by_majority, equal_texts
 from scripts.verify_samples import Verification
+
+MBPP = load_task(Path(__file__).parents[2] / "tasks" / "mbpp.yaml")
 
 
 def label(number: int, output: str = "", answer: str = "", tests: tuple[str, ...] = ()) -> Label:
@@ -37,6 +42,10 @@ def run(label: Label, tests: list[str]) -> tuple[str, str]:
     return PASSED, ""
 
 
+def functions_of(label: Label) -> set[str]:
+    return functions_to_test(MBPP, "", label.output)
+
+
 def solution(number: int, name: str, body: str, *expected: tuple[int, int]) -> Label:
     """A reply with a function of one number, and tests of (argument, value)."""
     code = f"def {name}(n):\n    return {body}"
@@ -50,10 +59,10 @@ def verdicts(outcomes: list[Outcome]) -> list[str]:
 
 def test_a_reply_that_agrees_with_itself_passes_its_own_tests_only() -> None:
     wrong = solution(0, "triple", "n * 2", (1, 2), (5, 10))
-    assert by_own_tests(wrong, run).verdict == PASSED
+    assert by_own_tests(wrong, run, functions_of).verdict == PASSED
     right = solution(1, "triple", "n * 3", (1, 3), (5, 15))
     also_right = solution(2, "times_three", "n + n + n", (2, 6), (0, 0))
-    outcomes = by_agreement([wrong, right, also_right], run, support=2)
+    outcomes = by_agreement([wrong, right, also_right], run, functions_of, support=2)
     assert verdicts(outcomes) == ["disagreement", PASSED, "surplus"]
     # Its own tests first, then those of the reply that calls the function by another name.
     assert outcomes[1].support == 2
@@ -69,15 +78,34 @@ def test_without_support_nothing_passes() -> None:
         solution(1, "f", "n * 3", (1, 3)),
         solution(2, "f", "n * 4", (1, 4)),
     ]
-    assert verdicts(by_agreement(replies, run, support=2)) == [
+    assert verdicts(by_agreement(replies, run, functions_of, support=2)) == [
         "unsupported", "disagreement", "disagreement",
     ]  # fmt: skip
-    assert by_agreement(replies, run, support=1)[0].verdict == PASSED
+    assert by_agreement(replies, run, functions_of, support=1)[0].verdict == PASSED
 
 
 def test_a_reply_that_repeats_the_tests_of_another_adds_no_support() -> None:
     replies = [solution(at, "f", "n * 2", (1, 2), (5, 10)) for at in range(3)]
-    assert set(verdicts(by_agreement(replies, run, support=2))) == {"unsupported"}
+    assert set(verdicts(by_agreement(replies, run, functions_of, support=2))) == {"unsupported"}
+
+
+def test_a_reply_whose_tests_another_one_has_too_adds_no_support() -> None:
+    replies = [solution(0, "f", "n * 2", (1, 2), (5, 10)), solution(1, "f", "2 * n", (1, 2))]
+    assert set(verdicts(by_agreement(replies, run, functions_of, support=2))) == {"unsupported"}
+
+
+def test_tests_of_another_function_verify_no_stub() -> None:
+    humaneval = load_task(MBPP.path.parent / "humaneval.yaml")
+    stub = 'def triple(n: int) -> int:\n    """Return n times three."""'
+    code = "def triple(n):\n    return 0\n\ndef is_even(n):\n    return n % 2 == 0"
+    wrong = label(0, code, tests=("assert is_even(2)", "assert not is_even(3)"))
+    assert functions_to_test(humaneval, stub, code) == {"triple"}
+    outcome = by_own_tests(wrong, run, lambda label: functions_to_test(humaneval, stub, code))
+    assert outcome.verdict == "vacuous"
+    parsed = humaneval.kind.parse_reply(
+        humaneval, stub, f"{code}\nassert is_even(2)", "stop", min_tests=1
+    )
+    assert parsed.reason == "too_few_tests"
 
 
 def test_one_wrong_test_does_not_cost_the_right_solution() -> None:
@@ -86,7 +114,7 @@ def test_one_wrong_test_does_not_cost_the_right_solution() -> None:
         solution(1, "f", "3 * n", (3, 9)),
         solution(2, "f", "n * 3 + 0", (4, 12)),
     ]
-    outcomes = by_agreement(replies, run, support=2)
+    outcomes = by_agreement(replies, run, functions_of, support=2)
     assert verdicts(outcomes) == [PASSED, "surplus", "surplus"]
     assert "assert f(2) == 7" not in outcomes[0].tests
     assert outcomes[0].support == 2
@@ -94,16 +122,18 @@ def test_one_wrong_test_does_not_cost_the_right_solution() -> None:
 
 def test_tests_that_prove_nothing_count_for_nothing() -> None:
     vacuous = label(0, "def f(n):\n    return n", tests=("assert True", "assert f(1) == f(1)"))
-    assert by_own_tests(vacuous, run).verdict == "vacuous"
+    assert by_own_tests(vacuous, run, functions_of).verdict == "vacuous"
     other = solution(1, "f", "n", (1, 1))
-    assert verdicts(by_agreement([vacuous, other], run, support=2))[1] == "unsupported"
+    assert (
+        verdicts(by_agreement([vacuous, other], run, functions_of, support=2))[1] == "unsupported"
+    )
     no_call = label(2, "def f(n):\n    return n", tests=("assert True",))
-    assert by_agreement([no_call], run, support=1)[0].verdict == "vacuous"
+    assert by_agreement([no_call], run, functions_of, support=1)[0].verdict == "vacuous"
 
 
 def test_solutions_that_pass_nothing_fail() -> None:
     broken = solution(0, "f", "1 / 0", (1, 1))
-    assert verdicts(by_agreement([broken], run, support=1)) == ["failed"]
+    assert verdicts(by_agreement([broken], run, functions_of, support=1)) == ["failed"]
 
 
 @given(st.permutations([(0, "n * 3", 3), (1, "3 * n", 3), (2, "n * 2", 2), (3, "n + 2 * n", 3)]))
@@ -112,7 +142,7 @@ def test_the_same_solutions_agree_whatever_their_order(replies) -> None:
         solution(at, "f", body, (at + 1, (at + 1) * factor))
         for at, (_, body, factor) in enumerate(replies)
     ]
-    outcomes = by_agreement(labels, run, support=2)
+    outcomes = by_agreement(labels, run, functions_of, support=2)
     assert verdicts(outcomes).count(PASSED) == 1
     assert outcomes[verdicts(outcomes).index(PASSED)].support == 3
 

@@ -107,6 +107,10 @@ def test_a_larger_target_samples_further_shards_and_redoes_none(finished_toy, ti
         ({"gsm8k": {"label": {"replys": 3}}}, "'replys' was unexpected"),
         ({"gsm8k": {"labels": {}}}, "'labels'"),
         ({"gsm8k": {"label": {"endpoint": "openai"}}}, "is the same for all tasks"),
+        (
+            {"mbpp": {"verification": {"method": "agreement", "support": 4}}},
+            "key 'verification.support': 4 replies cannot agree where there are 3",
+        ),
     ],
 )
 def test_wrong_values_for_one_task_stop_the_plan(fresh: Project, tasks: dict, message: str) -> None:
@@ -179,6 +183,8 @@ def test_training_again_reruns_everything(finished_toy, tiny_model: Path) -> Non
          {"label_instructions", "verify_samples"}),
         ('"max_words": 60', '"max_words": 61', STAGES - {"train", "generate_instructions"}),
         ('"prefix": "Task: "', '"prefix": "Do: "', STAGES),
+        # No generator is trained or sampled again for the form of a response.
+        ('"response": "{solution}"', '"response": "{solution} "', {"verify_samples"}),
     ],
 )  # fmt: skip
 def test_a_change_of_the_task_reruns_what_it_concerns(

@@ -49,7 +49,8 @@ async def _complete_all(
             choice, usage = response.choices[0], response.usage
             completion = Completion(
                 key=request.key,
-                text=choice.message.content or "",
+                # Half of a surrogate pair, which JSON can hold, could not be written to any file.
+                text=(choice.message.content or "").encode("utf-8", "replace").decode(),
                 finish_reason=choice.finish_reason or "",
                 prompt_tokens=usage.prompt_tokens if usage else 0,
                 completion_tokens=usage.completion_tokens if usage else 0,

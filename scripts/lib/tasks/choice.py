@@ -13,15 +13,19 @@ from scripts.lib.tasks import (
     Task,
     format_reason,
 )
-from scripts.lib.tasks.statement import split_at_answer
+from scripts.lib.tasks.statement import statements, without_cut_off_line
 
 LETTERS = "ABCDE"
 # A letter at the start of a line, or in a line: never the end of an abbreviation ("U.S.A.").
 _LINE_MARK = re.compile(r"^[ \t]*\(?([A-F])[.):][ \t]+", re.MULTILINE)
 _INLINE_MARK = re.compile(r"(?:(?<=\s)|^)\(?([A-F])[.):]\s+")
-_LETTER = re.compile(r"[\s*_(\"']*(?:option\s+)?([A-E])(?![\w'])", re.IGNORECASE)
-# Behind an "A": a letter is followed by punctuation, an end or a reason, an article by a noun.
-_BEHIND_LETTER = re.compile(r"\s*(?:$|[.):,;*_\"'-]|(?:because|since|as|for)\b)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"[\s*_\"'$]*+(?:option\s++)?(?:\\(?:boxed|text)\{)*+(?P<bracket>[(\[])?(?P<letter>[A-Ea-e])(?![\w'])"
+)
+# A letter is followed by punctuation, an end or a reason; "B or C" and "A person" name none.
+_BEHIND_LETTER = re.compile(r"\s*(?:$|[.):,;*_\"'\]}$-]|(?:because|since|as|for)\b)", re.IGNORECASE)
+_END = re.compile(r"[\s.)*_\"'\]}$]*$")
+_ARTICLE = re.compile(r"(?:the|an?)\s+", re.IGNORECASE)
 _NONE = re.compile(r"[\s*_(\"']*none\b", re.IGNORECASE)
 
 
@@ -98,20 +102,56 @@ def _asked_order(task: Task, key: str) -> list[int]:
     return list(range(len(LETTERS))) if keeps_reasoning or not key else order(key)
 
 
+def _words(text: str) -> str:
+    """The words of an option as they are compared."""
+    return _ARTICLE.sub("", text.strip(" *_.,;:\"'$()[]{}\n").casefold(), count=1)
+
+
+def _letter(stated: str) -> tuple[int, str] | None:
+    """The number of the option whose letter a statement begins with, and what follows it."""
+    found = _LETTER.match(stated)
+    if found is None:
+        return None
+    behind = stated[found.end() :]
+    # "e.g. the moon" and "a moon" name no option; "(a)" and "a." do.
+    if found["letter"].islower() and not found["bracket"] and not _END.match(behind):
+        return None
+    return LETTERS.index(found["letter"].upper()), behind
+
+
 def _choice(stated: str, options: tuple[str, ...]) -> int | None:
-    """The number of the option that a statement names, by its words or by its letter."""
-    words = stated.strip("*_.\"' ").casefold()
-    named = [at for at, option in enumerate(options) if option.casefold() == words]
-    if named:
-        return named[0]
-    letter = _LETTER.match(stated)
+    """The number of the option that a statement names, by its words or by its letter.
+
+    `None` too where letter and words name different ones.
+    """
+    words = [_words(option) for option in options]
+    if (whole := _words(stated)) in words:
+        return words.index(whole)
+    letter = _letter(stated)
     if letter is None:
         return None
-    at, behind = LETTERS.index(letter[1].upper()), stated[letter.end() :]
-    with_words = behind.strip().casefold().startswith(options[at].casefold())
-    if letter[1] in "Aa" and not with_words and not _BEHIND_LETTER.match(behind):
-        return None
-    return at
+    at, behind = letter
+    said = _words(behind)
+    if words[at] and said.startswith(words[at]):
+        return at
+    others = any(word and (said + " ").startswith(word + " ") for word in words)
+    return None if others or not _BEHIND_LETTER.match(behind) else at
+
+
+def _final_choice(reply: str, options: tuple[str, ...]) -> tuple[str, int] | None:
+    """What a reply says before its answer, and the number of the option that it names.
+
+    Of several statements the last one that names an option counts; without a statement the whole
+    reply may be an option.
+    """
+    stated = statements(reply)
+    for statement in stated:
+        if (chosen := _choice(statement.text, options)) is not None:
+            return statement.before, chosen
+        if _NONE.match(statement.text):
+            return None
+    chosen = None if stated else _choice(reply.strip(), options)
+    return None if chosen is None else ("", chosen)
 
 
 class Choice(Kind):
@@ -166,27 +206,29 @@ class Choice(Kind):
             return ParsedReply(reason="empty")
         options = _parsed(instruction).options
         asked = _asked_order(task, key)
-        reasoning, stated = split_at_answer(reply)
-        if stated is None:
-            # The whole reply may be an option.
-            reasoning, stated = "", reply.strip()
-        chosen = _choice(stated, tuple(options[at] for at in asked))
-        if chosen is not None:
+        whole = without_cut_off_line(reply, finish_reason)
+        final = _final_choice(whole, tuple(options[at] for at in asked))
+        if final is not None:
+            reasoning, chosen = final
             at = asked[chosen]
             return ParsedReply(output=reasoning, answer=f"{LETTERS[at]}. {options[at]}")
-        if _NONE.match(stated):
+        last = next((statement.text for statement in statements(whole)), whole)
+        if _NONE.match(last):
             return ParsedReply(reason="none")
         return ParsedReply(reason="truncated" if finish_reason == "length" else "no_answer")
 
     def read_response(self, task: Task, response: str) -> str:
         """The letter of the option that a response names, empty where it names none."""
-        letter = _LETTER.match(split_at_answer(response)[1] or response)
-        return letter[1].upper() if letter else ""
+        for text in [*(statement.text for statement in statements(response)), response]:
+            if (letter := _letter(text)) and _BEHIND_LETTER.match(letter[1]):
+                return LETTERS[letter[0]]
+        return ""
 
     def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether a response names the option of the reference, by its letter."""
-        letter = self.read_response(task, response)
-        return bool(letter) and letter == self.read_response(task, reference.answer)
+        """Whether a response names the option of the reference, by its letter or its words."""
+        options = _parsed(reference.instruction).options
+        final = _final_choice(response, options)
+        return final is not None and final[1] == _choice(reference.answer, options)
 
 
 KIND = Choice()

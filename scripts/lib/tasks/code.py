@@ -8,6 +8,7 @@ import ast
 import re
 import textwrap
 import warnings
+from collections.abc import Iterable
 
 from scripts.lib.tasks import (
     Judges,
@@ -21,12 +22,15 @@ from scripts.lib.tasks import (
 
 # The original and MBPP itself show three tests in a prompt.
 TESTS_SHOWN = 3
+# How often a cut-off end is looked for in one piece of code.
+ATTEMPTS = 50
 
 _FENCE = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 # A line that only says what comes next: "Solution:", "**Test cases:**", "### Tests", ...
 _HEADING = re.compile(
-    r"^[ \t]*[#*_]*[ \t]*(?:solution|code|answer|(?:three |3 )?(?:test cases?|tests?|assertions?))"
-    r"[ \t]*[*_]*[ \t]*:?[ \t]*[*_]*[ \t]*$",
+    r"^[ \t]*+[#*_]*+[ \t]*+"
+    r"(?:solution|code|answer|(?:three |3 )?(?:test cases?|tests?|assertions?))"
+    r"[ \t]*+[*_]*+[ \t]*+:?[ \t]*+[*_]*+[ \t]*+$",
     re.IGNORECASE | re.MULTILINE,
 )
 _TAGGED = re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)", re.DOTALL)
@@ -63,48 +67,96 @@ def _function(stub: str) -> ast.FunctionDef:
     return function
 
 
-def _example(test: str) -> tuple[str, str]:
-    """An assertion as the two lines of a docstring's example: the call, and what it gives."""
+def _example(test: str) -> list[str]:
+    """An assertion as the two lines of a docstring's example: the call, and what it gives.
+
+    None where the docstring could not hold it.
+    """
     expression = ast.parse(test).body[0].test  # type: ignore[attr-defined]
-    if isinstance(expression, ast.Compare) and isinstance(expression.ops[0], ast.Eq):
-        value = ast.unparse(expression.comparators[0])
-        return f">>> {ast.unparse(expression.left)}", value
-    return f">>> {ast.unparse(expression)}", "True"
+    lines = [f">>> {ast.unparse(expression)}", "True"]
+    if isinstance(expression, ast.Compare) and len(expression.ops) == 1:
+        sides = (expression.left, expression.comparators[0])
+        for call, value in (sides, sides[::-1]):
+            if isinstance(expression.ops[0], ast.Eq) and _is_literal(value):
+                lines = [f">>> {ast.unparse(call)}", ast.unparse(value)]
+                break
+    return [] if re.search(r"\\|\"\"\"|'''", "".join(lines)) else lines
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def program(task: Task, instruction: str, solution: str) -> str:
     """What is executed for a solution: it stands behind the imports and helpers of a stub."""
     if not _asks_for_function(task):
         return solution
-    before = [ast.unparse(node) for node in ast.parse(instruction).body[:-1]]
-    return "\n".join([*before, solution])
+    before = [_source(instruction, node) for node in ast.parse(instruction).body[:-1]]
+    lines = solution.split("\n")
+    # Nothing may stand before these.
+    futures = [line for line in lines if line.startswith("from __future__ import ")]
+    return "\n".join([*futures, *before, *(line for line in lines if line not in futures)])
 
 
 def _parse(code: str) -> ast.Module | None:
-    """The syntax tree of a piece of Python, `None` where it is not Python."""
+    """The syntax tree of a piece of Python, `None` where it is not Python or nested too deeply."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
-            return ast.parse(code)
+            tree = ast.parse(code)
+        # What cannot be written again, or compared, is of no use: numbers of 5,000 digits, sums of
+        # 500 terms.
+        ast.unparse(tree)
+        ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    return tree
 
 
 def _blocks(reply: str) -> list[str]:
     """The pieces of code in a reply: its fenced blocks, else what its headings leave."""
     fenced = [textwrap.dedent(block) for block in _FENCE.findall(reply)]
-    # Some replies hold a heading inside the fence.
     pieces = fenced or [reply.strip().strip("`")]
-    return [part.strip("\n") for piece in pieces for part in _HEADING.split(piece) if part.strip()]
+    # Some replies hold a heading inside the fence; a comment in Python may look like one.
+    parts = [[piece] if _parse(piece) else _HEADING.split(piece) for piece in pieces]
+    return [part.strip("\n") for split in parts for part in split if part.strip()]
 
 
 def _without_broken_end(block: str) -> str:
-    """The longest beginning of a block, by lines, that is Python: a reply may be cut off."""
+    """The longest beginning of a block, by lines, that is Python: a reply may be cut off.
+
+    Empty where it would take many attempts.
+    """
     lines = block.split("\n")
-    for end in range(len(lines), 0, -1):
-        if _parse("\n".join(lines[:end])) is not None:
+    end = len(lines)
+    for _ in range(ATTEMPTS):
+        error = _syntax_error("\n".join(lines[:end]))
+        if error is None:
             return "\n".join(lines[:end])
+        # Whatever ends behind the line of the error holds the error too.
+        end = min(end, error or end) - 1
+        if end < 1:
+            break
     return ""
+
+
+def _syntax_error(code: str) -> int | None:
+    """The line of the first error of a piece of code, 0 for one without, `None` for sound code."""
+    if _parse(code) is not None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            ast.parse(code)
+    except SyntaxError as error:
+        return error.lineno or 0
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return 0
 
 
 def _source(code: str, node: ast.stmt) -> str:
@@ -115,7 +167,10 @@ def _source(code: str, node: ast.stmt) -> str:
 
 def _is_example_use(node: ast.stmt) -> bool:
     """Whether a statement only prints or evaluates something: an example, not the solution."""
-    return isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
+    if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant):
+        return False
+    # `sys.setrecursionlimit(...)` and `random.seed(...)` belong to a solution.
+    return not ast.unparse(node.value).startswith(("sys.", "random."))
 
 
 def _solution_and_tests(reply: str) -> tuple[str, tuple[str, ...], bool]:
@@ -135,10 +190,25 @@ def _solution_and_tests(reply: str) -> tuple[str, tuple[str, ...], bool]:
     return "\n".join(solution), tuple(tests.values()), understood
 
 
+# Values that are true, or false, whatever a solution computes.
+_ALWAYS_TRUE = (
+    ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Constant, ast.Lambda, ast.JoinedStr,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+
+
 def _functions_of(tree: ast.Module) -> set[str]:
     """The names that the top level of a program defines as functions or classes."""
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in tree.body if isinstance(node, definitions)}
+    named = {node.name for node in tree.body if isinstance(node, definitions)}
+    lambdas = (
+        node.targets[0].id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Lambda)
+        and isinstance(node.targets[0], ast.Name)
+    )
+    return named.union(lambdas)
 
 
 def _called_names(node: ast.AST) -> set[str]:
@@ -151,33 +221,40 @@ def _called_names(node: ast.AST) -> set[str]:
 
 
 def _is_real(test: ast.expr, functions: set[str]) -> bool:
-    """Whether an assertion compares what the solution computes with something else.
+    """Whether an assertion says something about what the solution computes, and can fail.
 
-    `assert f(2) == f(2)`, `assert (f(2) == 4, "message")`, `assert f` and `assert True` prove
-    nothing.
+    `assert f(2) == f(2)`, `assert (f(2) == 4, "message")`, `assert f`, `assert f(1) or True`,
+    `assert [f(1)]` and `assert True` prove nothing.
     """
-    if isinstance(test, (ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Constant)):
+    if isinstance(test, ast.BoolOp):
+        every = all if isinstance(test.op, ast.Or) else any
+        return every(_is_real(value, functions) for value in test.values)
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _is_real(test.operand, functions)
+    if isinstance(test, _ALWAYS_TRUE) or not _called_names(test) & functions:
         return False
-    if not _called_names(test) & functions:
-        return False
-    if isinstance(test, ast.Compare):
-        sides = [ast.dump(side) for side in (test.left, *test.comparators)]
-        return len(set(sides)) > 1
-    return True
+    if not isinstance(test, ast.Compare):
+        return True
+    if isinstance(test.ops[0], (ast.Is, ast.IsNot)):
+        return not isinstance(test.left, _ALWAYS_TRUE)
+    if isinstance(test.ops[0], ast.Eq):
+        calling = [_called_names(side) & functions for side in (test.left, *test.comparators)]
+        return not all(calling)
+    return len({ast.dump(side) for side in (test.left, *test.comparators)}) > 1
 
 
-def defined_functions(solution: str) -> set[str]:
-    """The names that the top level of a solution defines as functions or classes."""
+def functions_to_test(task: Task, instruction: str, solution: str) -> set[str]:
+    """The functions of a solution that its tests have to call: the one that a stub asks for."""
     tree = _parse(solution)
-    return _functions_of(tree) if tree else set()
+    defined = _functions_of(tree) if tree else set()
+    return defined & {_function(instruction).name} if _asks_for_function(task) else defined
 
 
-def nothing_proved(solution: str, tests: list[str]) -> str:
-    """The reason why tests prove nothing about a solution, or an empty string.
+def nothing_proved(functions: set[str], tests: Iterable[str]) -> str:
+    """The reason why tests prove nothing about some functions of a solution, or an empty string.
 
-    Every test must be real: one that calls a function which the solution defines, and can fail.
+    Every test must be real: one that calls one of the functions, and can fail.
     """
-    functions = defined_functions(solution)
     for test in tests:
         tree = _parse(test)
         if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Assert):
@@ -185,6 +262,11 @@ def nothing_proved(solution: str, tests: list[str]) -> str:
         if not _is_real(tree.body[0].test, functions):
             return f"proves nothing: {test}"
     return "" if tests else "no tests"
+
+
+def real_tests(functions: set[str], tests: Iterable[str]) -> tuple[str, ...]:
+    """The tests that prove something about some functions of a solution."""
+    return tuple(test for test in tests if not nothing_proved(functions, [test]))
 
 
 class Code(Kind):
@@ -223,6 +305,8 @@ class Code(Kind):
             return instruction
         opened, quotes = instruction[:-3].rstrip(), instruction[-3:]
         lines = [line for test in tests[:TESTS_SHOWN] for line in _example(test)]
+        if not lines:
+            return instruction
         return "\n    ".join([opened + "\n", *lines, quotes])
 
     def parse_reply(
@@ -239,7 +323,8 @@ class Code(Kind):
         Headings and fences may be missing, of any case, or name a language. Assertions that stand
         twice count once. The reasons of a reply without use: `empty`, `not_python`, `no_function`,
         `other_function` (not the one that a stub asks for), `too_few_tests` (fewer distinct ones
-        than `min_tests`), `truncated` when the limit of tokens cut off what is missing.
+        that prove something than `min_tests`), `truncated` when the limit of tokens cut off what is
+        missing.
         """
         cut_off = finish_reason == "length"
         reply = reply.replace("\r\n", "\n")
@@ -257,10 +342,11 @@ class Code(Kind):
             reason = "no_function"
         elif _asks_for_function(task) and _function(instruction).name not in defined:
             reason = "other_function"
-        elif len(tests) < min_tests:
-            reason = "too_few_tests"
         else:
-            return ParsedReply(output=solution, tests=tests)
+            tests = real_tests(functions_to_test(task, instruction, solution), tests)
+            if len(tests) >= min_tests:
+                return ParsedReply(output=solution, tests=tests)
+            reason = "too_few_tests"
         return ParsedReply(reason="truncated" if cut_off else reason)
 
     def read_response(self, task: Task, response: str) -> str:

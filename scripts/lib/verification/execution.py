@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 
 from scripts.lib.records import Label
-from scripts.lib.tasks.code import defined_functions, nothing_proved
+from scripts.lib.tasks.code import nothing_proved, real_tests
 from scripts.lib.verification.outcome import PASSED, Outcome
 
 # Executes a label's solution with tests: a verdict and its detail, as the sandbox gives them.
 Run = Callable[[Label, list[str]], tuple[str, str]]
+
+# The functions of a label's solution that its tests have to call.
+FunctionsOf = Callable[[Label], set[str]]
 
 # A reply's tests that prove something, written for the function `_CANDIDATE`, in order.
 Suite = tuple[str, ...]
@@ -24,29 +27,34 @@ Suite = tuple[str, ...]
 _CANDIDATE = "__candidate__"
 
 
-def by_own_tests(label: Label, run: Run) -> Outcome:
-    """The outcome of a reply's solution on its own tests.
+def by_own_tests(label: Label, run: Run, functions_of: FunctionsOf) -> Outcome:
+    """The outcome of a reply's solution on those of its own tests that prove something.
 
-    `vacuous` where the tests prove nothing; else the sandbox's verdict.
+    `vacuous` where none does; else the sandbox's verdict.
     """
-    if nothing := nothing_proved(label.output, label.tests):
-        return Outcome("vacuous", nothing)
-    verdict, detail = run(label, label.tests)
+    functions = functions_of(label)
+    tests = real_tests(functions, label.tests)
+    if not tests:
+        return Outcome("vacuous", nothing_proved(functions, label.tests))
+    verdict, detail = run(label, list(tests))
     if verdict != PASSED:
         return Outcome(verdict, detail)
-    return Outcome(PASSED, support=1, tests=tuple(label.tests))
+    return Outcome(PASSED, support=1, tests=tests)
 
 
-def by_agreement(labels: list[Label], run: Run, support: int) -> list[Outcome]:
+def by_agreement(
+    labels: list[Label], run: Run, functions_of: FunctionsOf, support: int
+) -> list[Outcome]:
     """The outcomes of an instruction's replies under dual execution agreement.
 
-    A reply stands behind a solution when the solution passes all of the reply's tests; replies
-    with the same tests count once. The first solution of the winning consensus set passes when at
-    least `support` replies stand behind it, its own one included. Other verdicts: `vacuous` (a
+    A reply stands behind a solution when the solution passes all of the reply's tests; a reply
+    whose tests another one has too adds nothing and does not count. The first solution of the
+    winning consensus set passes when at least `support` replies stand behind it, its own one
+    included. Other verdicts: `vacuous` (a
     reply whose solution is called by none of its tests), `disagreement` (another set won),
     `surplus` (another solution of the same set is kept) and `unsupported`.
     """
-    entries = [_entry_point(label) for label in labels]
+    entries = [_entry_point(label, functions_of(label)) for label in labels]
     suites = [_suite(label, entry) for label, entry in zip(labels, entries, strict=True)]
     passed = [
         _passed_tests(label, entry, suites, run) if entry else frozenset()
@@ -57,7 +65,7 @@ def by_agreement(labels: list[Label], run: Run, support: int) -> list[Outcome]:
         return [_loser(entry, "failed", "passes no test of any reply") for entry in entries]
     # The first of equals is the set of the earliest reply.
     winner = max(sets, key=lambda passing: (sets[passing] * len(passing), sets[passing]))
-    behind = len({suite for suite in suites if suite and winner.issuperset(suite)})
+    behind = _independent([frozenset(suite) for suite in suites if winner.issuperset(suite)])
     first = passed.index(winner)
     outcomes = []
     for at, (entry, passing) in enumerate(zip(entries, passed, strict=True)):
@@ -65,7 +73,7 @@ def by_agreement(labels: list[Label], run: Run, support: int) -> list[Outcome]:
             detail = f"passes {len(passing)} tests, the widest agreement {len(winner)}"
             outcomes.append(_loser(entry, "disagreement", detail))
         elif behind < support:
-            detail = f"{behind} replies stand behind it, {support} are asked for"
+            detail = f"{behind} replies with tests of their own agree, {support} are asked for"
             outcomes.append(Outcome("unsupported", detail, behind))
         elif at != first:
             outcomes.append(Outcome("surplus", "an equal solution is kept", behind))
@@ -80,9 +88,14 @@ def _loser(entry: str, verdict: str, detail: str) -> Outcome:
     return Outcome(verdict, detail) if entry else Outcome("vacuous", "no test calls the solution")
 
 
-def _entry_point(label: Label) -> str:
-    """The function of a solution that most of its tests call, empty where none calls any."""
-    functions = defined_functions(label.output)
+def _independent(suites: list[frozenset[str]]) -> int:
+    """How many different suites of tests there are that are no part of another one."""
+    different = {suite for suite in suites if suite}
+    return sum(not any(suite < other for other in different) for suite in different)
+
+
+def _entry_point(label: Label, functions: set[str]) -> str:
+    """The one of the functions that most of a reply's tests call, empty where none calls any."""
     calls = Counter(
         name
         for test in label.tests
@@ -97,7 +110,7 @@ def _suite(label: Label, entry: str) -> Suite:
     real = {
         _renamed(test, entry, _CANDIDATE)
         for test in label.tests
-        if entry and not nothing_proved(label.output, [test])
+        if entry and not nothing_proved({entry}, [test])
     }
     return tuple(sorted(test for test in real if _CANDIDATE in test))
 
