@@ -125,7 +125,8 @@ class Verified:
 
     `messages` holds the same pair as `instruction` and `output` in the chat form that trainers
     read. `verification` says which way the row was verified (`own_tests`, `agreement`, `majority`,
-    `well_formed` or `judge`), `support` how many of the instruction's `replies` stand behind it.
+    `single_reply`, `well_formed` or `judge`), `support` how many of the instruction's `replies`
+    stand behind it (with `agreement`: of those with tests of their own).
     The columns from `instruction_id` on say where the row came from.
     """
 

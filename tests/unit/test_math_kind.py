@@ -203,6 +203,7 @@ def test_responses_hold_the_reasoning_and_one_answer() -> None:
         ("It is so.\nThe answer is 1", "length", ""),
         ("It is so.\nThe answer is 42\nSo we", "length", "42"),
         ("It is so.\nThe answer is 42\nThe answer is 42 / 3", "length", ""),
+        ("\\boxed{7} is a step.\nThe answer is 1", "length", ""),
         ("It is so.\nThe answer is $\\boxed{42}$", "length", "42"),
         ("\\boxed{7} is a step.\nThe answer is $\\boxed{\\frac{1}{2", "length", ""),
         ("\\boxed{7} is a step.\nThe answer is $\\boxed{\\frac{1}{2", "stop", ""),

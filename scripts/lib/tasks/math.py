@@ -208,9 +208,10 @@ def _plain(number: str) -> str | None:
 
 def _without_cut_off_answer(reply: str, finish_reason: str) -> str:
     """A reply that the limit of tokens cut off up to its last whole line, or its closed box."""
-    whole = without_cut_off_line(reply, finish_reason)
     boxes = _boxes(reply)
-    return reply if boxes is None or (boxes and boxes[-1].start >= len(whole)) else whole
+    if boxes is None or (boxes and boxes[-1].start > reply.rfind("\n")):
+        return reply
+    return without_cut_off_line(reply, finish_reason)
 
 
 class Math(Kind):
