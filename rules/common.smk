@@ -21,9 +21,7 @@ from scripts.lib.tasks import load_task
 # Modules that only carry data or messages (records, console, ...) are left out on purpose, so that
 # an edit there does not train a model again.
 DATASET_LIBRARY = ["scripts/lib/dataset_rows.py"]
-PROMPT_LIBRARY = [
-    f"scripts/lib/{name}.py" for name in ("chat", "models", "tasks/form")
-]
+PROMPT_LIBRARY = [f"scripts/lib/{name}.py" for name in ("chat", "models", "tasks/form")]
 TRAINING_LIBRARY = ["scripts/lib/sft.py", *PROMPT_LIBRARY]
 SAMPLING_LIBRARY = ["scripts/lib/sampling.py", *PROMPT_LIBRARY]
 FILTER_LIBRARY = [
@@ -111,9 +109,7 @@ for name in config["tasks"]:
 
 
 known = {
-    dataset
-    for name in TASKS
-    for dataset in names_of_datasets(task_named(name).spec)
+    dataset for name in TASKS for dataset in names_of_datasets(task_named(name).spec)
 }
 for name in config["datasets"]:
     if name not in known:
@@ -210,7 +206,10 @@ def benchmarked_tasks():
 def task_library(wildcards):
     """The modules that know the kind of a task: an edit of one kind leaves other tasks alone."""
     kind = task_of(wildcards).spec["kind"]
-    return [f"scripts/lib/tasks/{name}.py" for name in ("__init__", "form", "statement", kind)]
+    return [
+        f"scripts/lib/tasks/{name}.py"
+        for name in ("__init__", "form", "statement", kind)
+    ]
 
 
 def kind_of_whole_format(wildcards):
