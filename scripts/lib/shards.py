@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 from scripts.lib.errors import UserError
@@ -9,12 +10,8 @@ from scripts.lib.errors import UserError
 
 def shards_for(target_rows: int, margin: float, shard_size: int) -> int:
     """Shards of `shard_size` instructions that hold `margin` of them for each wanted row."""
-    return _ceil(target_rows * margin / shard_size)
-
-
-def _ceil(number: float) -> int:
-    """The next whole number, but 11 for 11.000000000000002, which is 100 * 1.1 / 10."""
-    return math.ceil(round(number, 9))
+    # In fractions: 100 rows with a margin of 1.1 are 110, not the 110.00000000000001 of floats.
+    return math.ceil(target_rows * Fraction(str(margin)) / shard_size)
 
 
 def further_shards(target_rows: int, rows: int, shards: int) -> int:
@@ -27,7 +24,7 @@ def further_shards(target_rows: int, rows: int, shards: int) -> int:
     if rows <= 0:
         raise ValueError("no row: the yield is unknown")
     missing = max(0, target_rows - rows)
-    return min(shards, _ceil(1.1 * missing * shards / rows))
+    return min(shards, math.ceil(Fraction(11 * missing * shards, 10 * rows)))
 
 
 def topped_up_shards(results: Path, task: str, shard_size: int) -> int:
