@@ -11,6 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No law is a matter of time; and with CI set, the same commit is tried on the same examples.
+settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("project")
 
 # No test asks the hub; its client reads this once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
