@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"none of {len(labels)} replies passed "
             f"({', '.join(f'{number} {verdict}' for verdict, number in verdicts.most_common())}): "
-            "ask for more replies, or use a stronger label.model"
+            "raise sampling.margin or label.replies, or use a stronger label.model"
         )
     write_rows(arguments.rejected, rejected)
     with atomic_file(arguments.funnel) as stream:
