@@ -27,6 +27,7 @@ from scripts.lib.dataset_card import (
     parse_decontamination,
     parse_funnel,
     public_name,
+    public_settings,
 )
 from scripts.lib.errors import UserError
 from scripts.lib.export import JSON_LINES, PARQUET_FILE, arrow_table, defect, llama_factory_info
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         decontamination=read_report(arguments.decontamination, parse_decontamination),
         seeds=sum(1 for _ in read_rows(arguments.seeds, Seed)),
         seed_source=seed_source(task, arguments.seed_set),
-        settings=arguments.settings,
+        settings=public_settings(arguments.settings),
     )
     write_dataset(arguments.output, rows, provenance)
     counts(

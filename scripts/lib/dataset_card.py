@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -158,7 +158,7 @@ class Provenance:
     """Everything that a card tells beside the rows.
 
     `seeds` is the number of seeds, `seed_source` the file or the dataset they are from, `settings`
-    the values of config.yaml under each of `SETTINGS`.
+    the values of config.yaml under each of `SETTINGS`, as `public_settings` gives them.
     """
 
     task: Task
@@ -192,7 +192,8 @@ def parse_decontamination(value: Any) -> Decontamination:
     """
     parts = _known(value, Decontamination)
     benchmarks = [_parse_benchmark(row) for row in _list(parts, "benchmarks")]
-    return parse_row({**parts, "benchmarks": benchmarks}, Decontamination)
+    report = parse_row({**parts, "benchmarks": benchmarks}, Decontamination)
+    return replace(report, encoder=public_name(report.encoder))
 
 
 def _parse_benchmark(value: Any) -> Benchmark:
@@ -260,6 +261,17 @@ def table(header: list[str], rows: list[list[object]]) -> str:
 def public_name(model: str) -> str:
     """A model's name for readers elsewhere: of a path on this machine the last part."""
     return PurePath(model).name if PurePath(model).is_absolute() else model
+
+
+def public_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose texts, at any depth, are public names."""
+
+    def public(value: Any) -> Any:
+        if isinstance(value, dict):
+            return public_settings(value)
+        return public_name(value) if isinstance(value, str) else value
+
+    return {name: public(value) for name, value in settings.items()}
 
 
 def _tally(numbers: dict[str, int]) -> str:
@@ -354,15 +366,14 @@ def _flat(settings: dict[str, Any], prefix: str) -> list[list[object]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}.")
         else:
-            shown = public_name(value) if isinstance(value, str) else json.dumps(value)
-            rows.append([f"{prefix}{name}", shown])
+            rows.append([f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)])
     return rows
 
 
 def _provenance(rows: list[Verified], provenance: Provenance) -> str:
     told = [
         ["seeds", f"{provenance.seeds} from {_seed_source(provenance.seed_source)}"],
-        ["generator, before it was tuned", public_name(provenance.settings["generator"]["model"])],
+        ["generator, before it was tuned", provenance.settings["generator"]["model"]],
         ["fingerprint of the tuned generator", ", ".join(_distinct(rows, "generator"))],
         ["labelling model", ", ".join(_distinct(rows, "label_model"))],
         ["sandbox", ", ".join(_distinct(rows, "sandbox")) or "none: no code was run"],
@@ -473,7 +484,7 @@ def _decontamination(rows: list[Verified], report: Decontamination) -> str:
         header = ["benchmark", "problem", "cosine", "in this data set", "instruction"]
         parts += [
             "The sampled instructions that are most like a problem, by the sentence encoder "
-            f"{escaped(public_name(report.encoder))}:",
+            f"{escaped(report.encoder)}:",
             table(header, closest),
         ]
     if missing:
@@ -490,7 +501,7 @@ def _decontamination(rows: list[Verified], report: Decontamination) -> str:
 
 
 def _licence(rows: list[Verified], provenance: Provenance) -> str:
-    generator = escaped(public_name(provenance.settings["generator"]["model"]))
+    generator = escaped(provenance.settings["generator"]["model"])
     labellers = escaped(", ".join(_distinct(rows, "label_model")))
     seeds = escaped(_seed_source(provenance.seed_source))
     return f"""## Licence

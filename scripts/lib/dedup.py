@@ -72,14 +72,14 @@ class _Pool:
         self.slack = 1e-4 + 4 * vectors.shape[1] * float(numpy.finfo(numpy.float32).eps)
         self.heads = _heads(vectors)
         self._numbers = numpy.empty(len(vectors), dtype=numpy.int64)
-        self._heads = numpy.empty_like(self.heads)
+        self._member_heads = numpy.empty_like(self.heads)
         self._size = 0
 
     def add(self, numbers: numpy.ndarray) -> None:
         """Put texts into the pool, whose numbers are higher than all that are there."""
         end = self._size + len(numbers)
         self._numbers[self._size : end] = numbers
-        self._heads[self._size : end] = self.heads[numbers]
+        self._member_heads[self._size : end] = self.heads[numbers]
         self._size = end
 
     def nearest(self, numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -93,7 +93,7 @@ class _Pool:
         tops = numpy.empty((len(numbers), len(tiles)), dtype=numpy.float32)
         members = numpy.empty(tops.shape, dtype=numpy.int64)
         for column, tile in enumerate(tiles):
-            bounds = heads @ self._heads[tile].T
+            bounds = heads @ self._member_heads[tile].T
             top = bounds.argmax(axis=1, keepdims=True)
             tops[:, [column]] = numpy.take_along_axis(bounds, top, axis=1)
             members[:, [column]] = self._numbers[tile][top]
@@ -104,7 +104,7 @@ class _Pool:
         for column, tile in enumerate(tiles):
             rows = numpy.flatnonzero(tops[:, column] >= best.similarity - self.slack)
             bar = (best.similarity[rows] - self.slack)[:, None]
-            candidates = heads[rows] @ self._heads[tile].T >= bar
+            candidates = heads[rows] @ self._member_heads[tile].T >= bar
             if numpy.count_nonzero(candidates) > LOOSE * candidates.size:
                 pool_vectors = self.vectors[self._numbers[tile]]
                 candidates = self.vectors[numbers[rows]] @ pool_vectors.T >= bar

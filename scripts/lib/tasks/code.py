@@ -104,6 +104,11 @@ def program(task: Task, instruction: str, solution: str) -> str:
 
 def _parse(code: str) -> ast.Module | None:
     """The syntax tree of a piece of Python, `None` where it is not Python or nested too deeply."""
+    return _tree_or_error(code)[0]
+
+
+def _tree_or_error(code: str) -> tuple[ast.Module | None, int]:
+    """The syntax tree of a piece of Python, or the line of its first error, 0 for one without."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -112,9 +117,11 @@ def _parse(code: str) -> ast.Module | None:
         # 500 terms.
         ast.unparse(tree)
         ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    return tree
+    except SyntaxError as error:
+        return None, error.lineno or 0
+    except (ValueError, RecursionError, MemoryError):
+        return None, 0
+    return tree, 0
 
 
 def _blocks(reply: str) -> list[str]:
@@ -126,37 +133,23 @@ def _blocks(reply: str) -> list[str]:
     return [part.strip("\n") for split in parts for part in split if part.strip()]
 
 
-def _without_broken_end(block: str) -> str:
-    """The longest beginning of a block, by lines, that is Python: a reply may be cut off.
+def _without_broken_end(block: str) -> tuple[str, ast.Module]:
+    """The longest beginning of a block, by lines, that is Python, and its tree.
 
-    Empty where it would take many attempts.
+    A reply may be cut off. Empty where it would take many attempts.
     """
     lines = block.split("\n")
     end = len(lines)
     for _ in range(ATTEMPTS):
-        error = _syntax_error("\n".join(lines[:end]))
-        if error is None:
-            return "\n".join(lines[:end])
+        beginning = "\n".join(lines[:end])
+        tree, error = _tree_or_error(beginning)
+        if tree is not None:
+            return beginning, tree
         # Whatever ends behind the line of the error holds the error too.
         end = min(end, error or end) - 1
         if end < 1:
             break
-    return ""
-
-
-def _syntax_error(code: str) -> int | None:
-    """The line of the first error of a piece of code, 0 for one without, `None` for sound code."""
-    if _parse(code) is not None:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
-            ast.parse(code)
-    except SyntaxError as error:
-        return error.lineno or 0
-    except (ValueError, RecursionError, MemoryError):
-        pass
-    return 0
+    return "", ast.parse("")
 
 
 def _source(code: str, node: ast.stmt) -> str:
@@ -179,10 +172,9 @@ def _solution_and_tests(reply: str) -> tuple[str, tuple[str, ...], bool]:
     tests: dict[str, str] = {}
     understood = False
     for block in _blocks(reply):
-        code = block if _parse(block) is not None else _without_broken_end(block)
-        tree = _parse(code)
-        understood = understood or bool(tree and tree.body)
-        for node in tree.body if tree else []:
+        code, tree = _without_broken_end(block)
+        understood = understood or bool(tree.body)
+        for node in tree.body:
             if isinstance(node, ast.Assert):
                 tests.setdefault(ast.unparse(node.test), ast.unparse(node))
             elif not _is_example_use(node):

@@ -50,9 +50,9 @@ def by_agreement(
     A reply stands behind a solution when the solution passes all of the reply's tests; a reply
     whose tests another one has too adds nothing and does not count. The first solution of the
     winning consensus set passes when at least `support` replies stand behind it, its own one
-    included. Other verdicts: `vacuous` (a
-    reply whose solution is called by none of its tests), `disagreement` (another set won),
-    `surplus` (another solution of the same set is kept) and `unsupported`.
+    included. Other verdicts: `vacuous` (a reply whose solution is called by none of its tests),
+    `disagreement` (another set won), `surplus` (another solution of the same set is kept) and
+    `unsupported`.
     """
     entries = [_entry_point(label, functions_of(label)) for label in labels]
     suites = [_suite(label, entry) for label, entry in zip(labels, entries, strict=True)]
