@@ -7,11 +7,13 @@ SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 SNAKEMAKE = $(IN_VENV) snakemake
 
-.PHONY: help test check funnel top-up FORCE
+.PHONY: help test check funnel top-up estimate journal FORCE
 
 help:
 	@echo "make results/mbpp_verified.jsonl   ten seeds to verified samples, all set-up included"
 	@echo "make top-up TASK=mbpp              sample more until sampling.target_rows are there"
+	@echo "make estimate TASK=mbpp            what the missing replies will cost, without asking"
+	@echo "make journal                       what replies are on disk and what they have cost"
 	@echo "make funnel                        what is left after each stage, of all tasks"
 	@echo "make test                          run all tests, all set-up included"
 	@echo "make check                         formatting and lint, as continuous integration does"
@@ -35,6 +37,13 @@ top-up: .venv/ready
 		grep -q '"missing_rows": 0' results/$(TASK)/top_up.json && exit 0; \
 	done; \
 	echo "error: rows are missing after $(TOP_UP_ROUNDS) rounds: run it again, or look at make funnel"; exit 1
+
+estimate: .venv/ready
+	@test -n "$(TASK)" || { echo "error: name the task, make estimate TASK=mbpp"; exit 1; }
+	$(SNAKEMAKE) results/$(TASK)/label_estimate.json --forcerun estimate_labels $(SNAKEMAKE_FLAGS)
+
+journal: .venv/ready
+	@$(IN_VENV) python -m scripts.print_journal
 
 funnel: .venv/ready
 	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)

@@ -258,6 +258,11 @@ def sampling_record(wildcards):
     return json.dumps(sampling_settings(wildcards), sort_keys=True)
 
 
+def client_record(wildcards):
+    """How requests are sent as JSON; no secret is among it, only the name of a file of keys."""
+    return json.dumps(config_of(wildcards.task)["label"]["client"])
+
+
 def label_record(wildcards):
     """The label request's sampling settings as JSON, for the same rows."""
     label = config_of(wildcards.task)["label"]
@@ -328,7 +333,7 @@ def labels_locally():
 # What changes no row, or what the rows tell themselves, and the card therefore leaves out.
 CARD_LEAVES_OUT = {
     "sampling": {"override"},
-    "label": {"in_flight", "timeout", "attempts"},
+    "label": {"client"},
 }
 
 

@@ -1,6 +1,7 @@
 # In:  the kept instructions.
 # Out: a row a reply of the labelling model: its answer, or the reason why it has none. The replies
 #      themselves live in .cache/completions/, which Snakemake does not know and never deletes.
+#      Or, before that, what the missing replies will cost.
 
 
 rule label_instructions:
@@ -37,17 +38,30 @@ rule label_instructions:
         top_p=setting("label/top_p"),
         max_tokens=setting("label/max_tokens"),
         seed=lookup("seed", within=config),
-        in_flight=setting("label/in_flight"),
-        timeout=setting("label/timeout"),
-        attempts=setting("label/attempts"),
+        client=client_record,
         server_log="logs/{task}/label_server.log",
+        estimate="",
     shell:
         """
         python -m {params.module} --task {input.task} --instructions {input.instructions} \
             --endpoint {params.endpoint} --model {params.model:q} \
             --replies {params.replies} --min-tests {params.min_tests} \
             --temperature {params.temperature} --top-p {params.top_p} --max-tokens {params.max_tokens} \
-            --seed {params.seed} --in-flight {params.in_flight} --timeout {params.timeout} \
-            --attempts {params.attempts} --journal .cache/completions/{wildcards.task}.jsonl \
-            --server-log {params.server_log} --labeled {output.labeled} --log {log}
+            --seed {params.seed} --client {params.client:q} --journal .cache/completions \
+            --server-log {params.server_log} --output {output} {params.estimate} --log {log}
         """
+
+
+use rule label_instructions as estimate_labels with:
+    output:
+        "<results>/{task}/label_estimate.json",
+    log:
+        "<logs>/{task}/estimate_labels.log",
+    benchmark:
+        "<benchmarks>/{task}/estimate_labels.jsonl"
+    resources:
+        gpu=0,
+        mem="8GB",
+        runtime="1h",
+    params:
+        estimate="--estimate",

@@ -3,39 +3,37 @@
     python -m scripts.label_instructions --task tasks/mbpp.yaml \\
         --instructions results/mbpp_instructions.jsonl --endpoint local \\
         --model results/models/smollm2-135m-instruct --replies 2 --min-tests 1 \\
-        --temperature 0.4 --top-p 0.95 --max-tokens 96 --seed 42 --in-flight 16 \\
-        --timeout 600 --attempts 5 \\
-        --journal .cache/completions/mbpp.jsonl --server-log logs/mbpp/label_server.log \\
-        --labeled results/mbpp_labeled.jsonl
+        --temperature 0.4 --top-p 0.95 --max-tokens 96 --seed 42 --client "$CLIENT_JSON" \\
+        --journal .cache/completions --server-log logs/mbpp/label_server.log \\
+        --output results/mbpp_labeled.jsonl
 
 With `--endpoint local` the model is served on this machine for as long as the step runs; with
-`--endpoint openai` it is asked for at OPENAI_BASE_URL with OPENAI_API_KEY. Every reply is in the
-journal before it counts, so that a run which is killed or refused goes on where it was.
+`--endpoint openai` it is asked for at OPENAI_BASE_URL with the keys of the environment or of a key
+file. Every reply is in the journal before it counts, so that a run which is killed or refused goes
+on where it was. `--client` is the section `label.client` of the config as JSON. With `--estimate`
+nothing is sent: the output is what the missing replies will cost.
 """
 
 import argparse
-import functools
-import os
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scripts.lib.completions.client import Endpoint, complete
+from scripts.lib.completions.client import Failure
+from scripts.lib.completions.endpoint import Endpoint, Question, remote_url
+from scripts.lib.completions.estimate import estimate
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.local_server import check_that_it_samples, serve
+from scripts.lib.completions.pricing import find_price
 from scripts.lib.completions.request import Completion, CompletionRequest
-from scripts.lib.console import Progress, counts, run_step, step_parser
-from scripts.lib.errors import UserError
-from scripts.lib.models import check_model_name, fingerprint
+from scripts.lib.completions.settings import ClientSettings
+from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.files import atomic_file
+from scripts.lib.models import fingerprint
 from scripts.lib.records import Instruction, Label, read_rows, write_rows
 from scripts.lib.tasks import ParsedReply, Task, load_task
 from scripts.lib.tasks.form import fill
-
-OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
@@ -134,77 +132,133 @@ def sampling_parameters(
     )
 
 
-@contextmanager
-def open_endpoint(
-    endpoint: str, model: str, server_log: Path, cache_tokens: int, sampled: bool
-) -> Iterator[tuple[str, str]]:
-    """Yield base URL and key of the endpoint; a local one runs as long as the block."""
-    if endpoint == "local":
-        check_model_name(model)
-        if sampled:
-            check_that_it_samples(model)
-        with serve(model, server_log, cache_tokens) as url:
-            yield url, "local"
-        return
-    # The key is read here and nowhere else: it never reaches params, argv, logs or files.
-    key = os.environ.get("OPENAI_API_KEY", "")
-    if not key:
-        raise UserError(
-            "OPENAI_API_KEY is not set: export it, or set 'label.endpoint: local' in config.yaml"
+def write_estimate(
+    arguments: argparse.Namespace, requests: list[CompletionRequest], journal: Journal
+) -> None:
+    """Print what the missing replies will cost, and write it to the output."""
+    settings = arguments.client
+    price = None
+    if arguments.endpoint != "local":
+        price = find_price(arguments.model, remote_url(), settings.price)
+    if price is not None and settings.mode == "batch":
+        price = price.times(settings.batch.discount)
+    found = estimate(requests, journal, price)
+    with atomic_file(arguments.output) as stream:
+        json.dump(found.as_dict(), stream, indent=2)
+        stream.write("\n")
+    for line in found.lines():
+        say(line)
+
+
+@dataclass
+class Labelling:
+    """Asks the labelling model of a task, and knows what came of it."""
+
+    task: Task
+    arguments: argparse.Namespace
+    journal: Journal
+    endpoint: Endpoint
+
+    def replies(self, all_asked: list[Asked]) -> tuple[list[CompletionRequest], dict[str, Failure]]:
+        """Get the replies to all instructions into the journal: the requests, and the failures."""
+        requests = requests_of(self.task, all_asked, self.arguments)
+        asked_by_key = dict(zip((request.key for request in requests), all_asked, strict=True))
+
+        def of_use(request: CompletionRequest, completion: Completion) -> bool:
+            return not self.parsed(asked_by_key[request.key], completion).reason
+
+        return requests, self.endpoint.ask(
+            Question("label_instructions", requests, of_use), self.journal
         )
-    yield os.environ.get("OPENAI_BASE_URL") or OPENAI_URL, key
 
+    def parsed(self, asked: Asked, completion: Completion) -> ParsedReply:
+        """What a completion holds as the reply to an instruction."""
+        return parsed_reply(self.task, asked, completion, self.arguments.min_tests)
 
-def tokens_in_flight(requests: list[CompletionRequest], in_flight: int) -> int:
-    """About how many tokens the open requests hold together; a token is two characters or more."""
-    longest = max(sum(len(content) for _, content in request.messages) for request in requests)
-    return in_flight * (longest // 2 + dict(requests[0].parameters)["max_tokens"])
+    def judgements(
+        self, all_asked: list[Asked], parsed: list[ParsedReply]
+    ) -> tuple[list[str], list[CompletionRequest]]:
+        """What the judge says of each reply, "" for those that could not be parsed.
 
-
-class LazyEndpoint:
-    """The endpoint that the arguments name, opened when something must be asked, then kept open.
-
-    A context manager.
-    """
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
-        self._stack = ExitStack()
-        self._endpoint: Endpoint | None = None
-
-    def __enter__(self) -> "LazyEndpoint":
-        return self
-
-    def __exit__(self, *of_error: Any) -> None:
-        self._stack.close()
-
-    def _open(self, requests: list[CompletionRequest]) -> Endpoint:
-        arguments = self._arguments
-        url, key = self._stack.enter_context(
-            open_endpoint(
-                arguments.endpoint,
-                arguments.model,
-                arguments.server_log,
-                tokens_in_flight(requests, arguments.in_flight),
-                sampled=arguments.temperature > 0,
+        With the requests to the judge. A judge that gives no answer has not accepted.
+        """
+        texts = [""] * len(parsed)
+        if "judge" not in self.task.spec:
+            return texts, []
+        wanted = {
+            at: request_of(
+                self.arguments,
+                judge_messages(self.task, all_asked[at].instruction.instruction, reply.output),
+                # A judgement is no matter of chance.
+                temperature=0.0,
+                sample=0,
             )
-        )
-        return Endpoint(
-            base_url=url,
-            api_key=key,
-            in_flight=arguments.in_flight,
-            timeout=arguments.timeout,
-            attempts=arguments.attempts,
-        )
+            for at, reply in enumerate(parsed)
+            if not reply.reason
+        }
+        requests = list(wanted.values())
+        self.endpoint.ask(Question("judge replies", requests), self.journal)
+        for at, request in wanted.items():
+            if judged := self.journal.get(request.key):
+                texts[at] = judged.text
+        return texts, requests
 
-    def ask(self, requests: list[CompletionRequest], journal: Journal, step: str) -> int:
-        """Get every reply that the journal lacks into it, and return how many it lacked."""
-        missing = [request for request in requests if journal.get(request.key) is None]
-        if missing:
-            self._endpoint = self._endpoint or self._open(requests)
-            with Progress(step, len(missing), "replies") as progress:
-                complete(self._endpoint, missing, journal, lambda reply: progress.advance())
-        return len(missing)
+
+def request_of(
+    arguments: argparse.Namespace,
+    messages: tuple[tuple[str, str], ...],
+    temperature: float,
+    sample: int,
+) -> CompletionRequest:
+    """A request to the labelling model."""
+    return CompletionRequest(
+        model=arguments.model,
+        model_identity=arguments.model_identity,
+        messages=messages,
+        parameters=sampling_parameters(arguments, temperature),
+        sample=sample,
+    )
+
+
+def requests_of(
+    task: Task, all_asked: list[Asked], arguments: argparse.Namespace
+) -> list[CompletionRequest]:
+    """The requests for all replies, in their order."""
+    return [
+        request_of(
+            arguments,
+            chat_messages(task, task.kind.question(task, asked.instruction.instruction, asked.key)),
+            arguments.temperature,
+            asked.number,
+        )
+        for asked in all_asked
+    ]
+
+
+def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label], float | None]:
+    """The rows of all replies, sorted by id, and what they have cost in dollars if that is known.
+
+    A request that stays without a reply gives a row with the reason why.
+    """
+    requests, failures = labelling.replies(all_asked)
+    completions = [
+        labelling.journal.get(request.key) or Completion(request.key, "", "", 0, 0, "")
+        for request in requests
+    ]
+    parsed = [
+        ParsedReply(reason=failures[request.key].reason)
+        if request.key in failures
+        else labelling.parsed(asked, completion)
+        for asked, request, completion in zip(all_asked, requests, completions, strict=True)
+    ]
+    judgements, to_judge = labelling.judgements(all_asked, parsed)
+    labels = [
+        make_label(labelling.task, *of_reply)
+        for of_reply in zip(all_asked, requests, completions, parsed, judgements, strict=True)
+    ]
+    keys = dict.fromkeys(request.key for request in [*requests, *to_judge])
+    dollars = labelling.journal.spent(keys, None).dollars
+    return sorted(labels, key=lambda label: label.id), dollars
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -219,64 +273,35 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--top-p", type=float, required=True)
     parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True, help="of the order of options")
-    parser.add_argument("--in-flight", type=int, required=True, help="open requests at a time")
-    parser.add_argument("--timeout", type=float, required=True, help="seconds of one request")
-    parser.add_argument("--attempts", type=int, required=True, help="tries of one request")
-    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--client", type=ClientSettings.from_json, required=True, help="JSON")
+    parser.add_argument("--journal", type=Path, required=True, help="folder of all replies")
     parser.add_argument("--server-log", type=Path, required=True)
-    parser.add_argument("--labeled", type=Path, required=True)
+    parser.add_argument("--estimate", action="store_true", help="send nothing: what will it cost?")
+    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
     task = load_task(arguments.task)
     instructions = list(read_rows(arguments.instructions, Instruction))
-    model = arguments.model
-    request_of = functools.partial(
-        CompletionRequest,
-        model=model,
-        model_identity=fingerprint(model) if arguments.endpoint == "local" else model,
-    )
+    local = arguments.endpoint == "local"
+    arguments.model_identity = fingerprint(arguments.model) if local else arguments.model
     all_asked = replies_to_ask(instructions, arguments.replies, arguments.seed)
-    requests = [
-        request_of(
-            messages=chat_messages(
-                task, task.kind.question(task, asked.instruction.instruction, asked.key)
-            ),
-            parameters=sampling_parameters(arguments, arguments.temperature),
-            sample=asked.number,
-        )
-        for asked in all_asked
-    ]
-    with Journal(arguments.journal) as journal, LazyEndpoint(arguments) as endpoint:
-        newly_asked = endpoint.ask(requests, journal, "label_instructions")
-        completions = [journal[request.key] for request in requests]
-        parsed = [
-            parsed_reply(task, asked, completion, arguments.min_tests)
-            for asked, completion in zip(all_asked, completions, strict=True)
-        ]
-        judgements = [""] * len(parsed)
-        if "judge" in task.spec:
-            wanted = {
-                at: request_of(
-                    messages=judge_messages(
-                        task, all_asked[at].instruction.instruction, reply.output
-                    ),
-                    # A judgement is no matter of chance.
-                    parameters=sampling_parameters(arguments, temperature=0.0),
-                    sample=0,
-                )
-                for at, reply in enumerate(parsed)
-                if not reply.reason
-            }
-            newly_asked += endpoint.ask(list(wanted.values()), journal, "judge replies")
-            for at, request in wanted.items():
-                judgements[at] = journal[request.key].text
-    labels = [
-        make_label(task, *of_reply)
-        for of_reply in zip(all_asked, requests, completions, parsed, judgements, strict=True)
-    ]
-    labels.sort(key=lambda label: label.id)
-    write_rows(arguments.labeled, labels)
+    with Journal(arguments.journal, task.name, writes=not arguments.estimate) as journal:
+        if arguments.estimate:
+            write_estimate(arguments, requests_of(task, all_asked, arguments), journal)
+            return
+        known = len(journal)
+        with Endpoint(
+            arguments.endpoint,
+            arguments.model,
+            task.name,
+            arguments.client,
+            server_log=arguments.server_log,
+            sampled=arguments.temperature > 0,
+        ) as endpoint:
+            labels, dollars = label_all(Labelling(task, arguments, journal, endpoint), all_asked)
+        newly_asked = len(journal) - known
+    write_rows(arguments.output, labels)
     reasons = Counter(label.reason for label in labels)
     counts(
         "label_instructions",
@@ -286,6 +311,7 @@ def main(argv: list[str] | None = None) -> None:
         parsed=reasons.pop("", 0),
         **{f"invalid_as_{reason}": number for reason, number in sorted(reasons.items())},
         completion_tokens=sum(label.completion_tokens for label in labels),
+        **({"dollars": f"{dollars:.4f}"} if dollars else {}),
     )
 
 

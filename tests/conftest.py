@@ -259,8 +259,7 @@ def toy_config(model: Path) -> dict:
             "endpoint": "openai",
             "model": "scripted",
             "replies": 2,
-            "in_flight": 3,
-            "attempts": 2,
+            "client": {"in_flight": 3, "attempts": 2},
         },
     }
 

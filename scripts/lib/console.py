@@ -23,6 +23,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.lifetime import end_with_snakemake
 
 REPORT_SECONDS = 30.0
+NOTE_SECONDS = 1.0
 
 # Where a progress bar may be drawn: the terminal itself, which the log must not see.
 _terminal = sys.stderr
@@ -103,7 +104,7 @@ def run_step(main: Callable[[], None]) -> None:
     """Run the `main` of a step's script and leave the process with its exit status.
 
     Status 0 is success, 1 a failure (one line for what the user can put right, a traceback for a
-    bug), 130 Ctrl-C, 143 SIGTERM.
+    bug), another one what a `UserError` asks for, 130 Ctrl-C, 143 SIGTERM.
     """
     global _tee, _terminal
     options, _ = step_parser(None).parse_known_args(
@@ -123,6 +124,7 @@ def run_step(main: Callable[[], None]) -> None:
         status = 0
     except UserError as error:
         say(f"error: {error}")
+        status = error.status
     except KeyboardInterrupt:
         say("interrupted: run the same command again to go on")
         status = 130
@@ -162,7 +164,7 @@ class Progress:
     def __init__(self, step: str, total: int, unit: str) -> None:
         self._step, self._total, self._unit = step, total, unit
         self._done, self._started = 0, time.monotonic()
-        self._reported = self._started
+        self._reported, self._noted = self._started, -NOTE_SECONDS
         on_terminal = _terminal.isatty()
         self._bar = (
             tqdm(total=total, unit=f" {unit}", desc=step, file=_terminal) if on_terminal else None
@@ -175,17 +177,22 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count `amount` more units as done; `note` is shown behind the numbers."""
+    def advance(self, amount: int = 1, note: Callable[[], str] | str = "") -> None:
+        """Count `amount` more units as done; `note` is shown behind the numbers.
+
+        A note that is costly to write may be a function: it is called when it is shown.
+        """
         self._done += amount
-        if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(amount)
         now = time.monotonic()
+        if self._bar is not None:
+            if now - self._noted >= NOTE_SECONDS:
+                self._noted = now
+                self._bar.set_postfix_str(note() if callable(note) else note, refresh=False)
+            self._bar.update(amount)
         if now - self._reported < REPORT_SECONDS:
             return
         self._reported = now
-        line = self._line(now - self._started, note)
+        line = self._line(now - self._started, note() if callable(note) else note)
         if self._bar is None:
             say(line)
         elif _tee:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 POLL_SECONDS = 1.0
+# Longer than a step may take to finish what it has paid for, shorter than Slurm's KillWait.
+INSIST_SECONDS = 28.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -58,7 +60,7 @@ def end_with_snakemake() -> None:
             time.sleep(POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         # The main thread may be deep in a library that does not return: insist.
-        time.sleep(20)
+        time.sleep(INSIST_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -66,7 +66,7 @@ def own_tasks(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path):
     config = toy_config(tiny_model)
     config["sampling"] = {"target_rows": 4, "margin": 4, "shard_size": 8, "batch_size": 8}
     # One request at a time, so that the scripted model gives each sum's replies in turn.
-    config["label"] |= {"replies": 1, "in_flight": 1}
+    config["label"] |= {"replies": 1, "client": {"in_flight": 1}}
     config["tasks"] = {"sums": {"label": {"replies": 3}}}
     project = Project(tmp_path_factory.mktemp("own"), config)
     project.environment |= {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": endpoint.key}

@@ -1,127 +1,537 @@
-"""Sending requests to an OpenAI-compatible endpoint, some at a time."""
+"""Asking for completions: every reply once, within every limit, through every fault.
+
+A `Client` knows the keys, the limits and the budget of an endpoint; each `complete` is one run of
+its event loop. All decisions are made in `_Run`, which sees the network only through `Send`.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+import heapq
+import json
+import random
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.request import Completion, CompletionRequest
+from scripts.lib.completions.admission import Admission, Lease
+from scripts.lib.completions.answers import Answer, Meaning, Unanswered, Verdict, judge, kept
+from scripts.lib.completions.budget import Amount, Budget
+from scripts.lib.completions.journal import Journal, now_text
+from scripts.lib.completions.keys import redacted
+from scripts.lib.completions.meter import Meter
+from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
+from scripts.lib.completions.request import CompletionRequest
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted, NoKeyLeft
+from scripts.lib.completions.transport import Connect, Send
+from scripts.lib.console import say
 from scripts.lib.errors import UserError
+
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
+# So many faults in a row, and nobody else's success between them, are the endpoint's.
+OUTAGE_AFTER = 5
+TICK_SECONDS = 1.0
+# Refusals before the first reply that say that nothing of this kind will be accepted.
+REFUSED_FROM_THE_START = 3
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where requests go. `in_flight` bounds the open requests, `timeout` (seconds) each of them.
+class Failure:
+    """Why a request has no reply: `refused`, `unanswered` or `interrupted`, and what happened."""
 
-    `attempts` bounds the tries of a request that meets a passing fault (a broken connection, a
-    time-out, HTTP 408, 409, 429 or 5xx); the pauses between them grow and are jittered.
+    request: CompletionRequest
+    reason: str
+    detail: str
+
+
+@dataclass
+class Report:
+    """What became of all requests of a run: each is done, failed with a reason, or not sent.
+
+    `stop` is why the run ended early, `None` when it did not.
     """
 
-    base_url: str
-    api_key: str
-    in_flight: int
-    timeout: float
-    attempts: int
+    done: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    not_sent: int = 0
+    stop: BaseException | None = None
 
 
-async def _complete_all(
-    endpoint: Endpoint,
-    requests: Iterable[CompletionRequest],
-    journal: Journal,
-    on_reply: Callable[[Completion], None],
-) -> None:
-    import openai
+@dataclass(frozen=True)
+class Patience:
+    """How long the client keeps trying. All but `attempts` in seconds.
 
-    waiting = iter(requests)
-    async with openai.AsyncOpenAI(
-        base_url=endpoint.base_url,
-        api_key=endpoint.api_key,
-        timeout=endpoint.timeout,
-        max_retries=endpoint.attempts - 1,
-    ) as client:
-
-        async def send(request: CompletionRequest) -> None:
-            response = await client.chat.completions.create(
-                model=request.model, messages=request.chat(), **dict(request.parameters)
-            )
-            if not response.choices:
-                raise UserError(f"{endpoint.base_url} sent a reply without choices")
-            choice, usage = response.choices[0], response.usage
-            completion = Completion(
-                key=request.key,
-                # Half of a surrogate pair, which JSON can hold, could not be written to any file.
-                text=(choice.message.content or "").encode("utf-8", "replace").decode(),
-                finish_reason=choice.finish_reason or "",
-                prompt_tokens=usage.prompt_tokens if usage else 0,
-                completion_tokens=usage.completion_tokens if usage else 0,
-                model=response.model or request.model,
-            )
-            journal.record(request, completion, response.model_dump(mode="json"))
-            on_reply(completion)
-
-        async def work() -> None:
-            for request in waiting:
-                await send(request)
-
-        # One alone: a wrong key shows before many are sent, and a server that caches prefixes has
-        # the common beginning of all prompts before it meets many of them at once.
-        await send(next(waiting))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(endpoint.in_flight):
-                group.create_task(work())
-
-
-def complete(
-    endpoint: Endpoint,
-    requests: list[CompletionRequest],
-    journal: Journal,
-    on_reply: Callable[[Completion], None],
-) -> None:
-    """Ask for every completion that the journal lacks; each is journalled as it arrives.
-
-    Equal requests are sent once. `on_reply` is called after each reply. Raises `UserError` when the
-    endpoint refuses a request for good or does not answer; replies that came before are kept.
+    `attempts` bounds the tries of one request, counting those that failed while others succeeded.
+    The run stops after `outage` without a reply, and waits for open requests for `drain` when a
+    signal ends it.
     """
-    missing = {request.key: request for request in requests if not journal.get(request.key)}
-    if not missing:
-        return
-    try:
-        asyncio.run(_complete_all(endpoint, missing.values(), journal, on_reply))
-    except* UserError as group:
-        raise _first(group) from None
-    except* OSError as group:
-        raise _first(group) from None
-    except* Exception as group:
-        error = _first(group)
-        raise UserError(
-            f"{explain(endpoint.base_url, error)}; finished replies are kept"
-        ) from error
+
+    attempts: int = 5
+    outage: float = 600.0
+    drain: float = 20.0
 
 
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+@dataclass
+class _Job:
+    """A request on its way, with its tries so far."""
+
+    request: CompletionRequest
+    tries: int = 0
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    # What tries without a reply may have cost.
+    lost: Usage = NOTHING
+    # Done or failed.
+    over: bool = False
 
 
-def explain(base_url: str, error: BaseException) -> str:
-    """One line that says what an endpoint's refusal means and what to do about it."""
-    import openai
+class Client:
+    """Asks an endpoint for completions. Its state (keys, limits, budget) outlives a run."""
 
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return f"{base_url} refused the key: put a valid one into OPENAI_API_KEY"
-    if isinstance(error, openai.NotFoundError):
-        return f"{base_url} does not know the model or the path: mend label.model in config.yaml"
-    if isinstance(error, openai.RateLimitError):
-        return f"{base_url} limits the rate or the quota ({_message(error)}): run again later"
-    if isinstance(error, openai.APITimeoutError):
-        return f"{base_url} did not answer in time: raise label.timeout or run again later"
-    if isinstance(error, openai.APIConnectionError):
-        return f"{base_url} cannot be reached: start the endpoint or mend OPENAI_BASE_URL"
-    if isinstance(error, openai.APIStatusError):
-        return f"{base_url} answered HTTP {error.status_code}: {_message(error)}"
-    return f"{base_url}: {type(error).__name__}: {_message(error)}"
+    def __init__(
+        self,
+        connect: Connect,
+        admission: Admission,
+        budget: Budget,
+        patience: Patience,
+        name: str = "the endpoint",
+    ) -> None:
+        self.connect, self.admission, self.budget = connect, admission, budget
+        self.patience, self.name = patience, name
+        self.meter = Meter()
+        # Whether the endpoint has ever replied, and why keys were retired.
+        self.replied = False
+
+    def complete(
+        self,
+        requests: Iterable[CompletionRequest],
+        journal: Journal,
+        on_reply: Callable[[CompletionRequest, dict[str, Any]], None] = lambda *_: None,
+    ) -> Report:
+        """Ask for every completion that the journal lacks; each is journalled as it arrives.
+
+        Equal requests are one. `on_reply` is called with the request and the endpoint's decoded
+        body after each reply was journalled. SIGTERM and SIGINT end the run once the open requests
+        are answered, or `patience.drain` seconds later. Never raises for what the endpoint does:
+        see the report's `stop`.
+        """
+        missing = {request.key: request for request in requests if request.key not in journal}
+        if not missing:
+            return Report()
+        return asyncio.run(self.complete_async(list(missing.values()), journal, on_reply))
+
+    async def complete_async(
+        self,
+        requests: list[CompletionRequest],
+        journal: Journal,
+        on_reply: Callable[[CompletionRequest, dict[str, Any]], None],
+    ) -> Report:
+        """The same on a running event loop, for distinct requests that the journal lacks."""
+        async with self.connect() as send:
+            return await _Run(self, requests, journal, on_reply, send).run()
 
 
-def _message(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+class _Run:
+    def __init__(
+        self,
+        client: Client,
+        requests: list[CompletionRequest],
+        journal: Journal,
+        on_reply: Callable[[CompletionRequest, dict[str, Any]], None],
+        send: Send,
+    ) -> None:
+        self._client, self._admission, self._budget = client, client.admission, client.budget
+        self._patience, self._meter = client.patience, client.meter
+        self._journal, self._on_reply, self._send = journal, on_reply, send
+        self._keys = [lane.key for lane in self._admission.lanes]
+        self._secrets = tuple(key.secret for key in self._keys)
+        self._pending = deque(_Job(request) for request in requests)
+        # (when, tie, job): requests that wait for their next try.
+        self._delayed: list[tuple[float, int, _Job]] = []
+        self._open: dict[asyncio.Task[None], _Job] = {}
+        self._report = Report()
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+        self._random = random.Random()
+        self._successes = self._faults_in_a_row = self._refused = self._ties = 0
+        self._last_success = self._loop.time()
+        self._last_message = ""
+        # The pauses of an outage; requests that were open when one began make it no longer.
+        self._paused_at = self._paused_until = float("-inf")
+        self._pauses = 0
+
+    async def run(self) -> Report:
+        with self._signals():
+            ticker = asyncio.create_task(self._tick())
+            try:
+                while self._pending or self._delayed or self._open:
+                    wake_at = self._start_what_may()
+                    if self._report.stop is not None and not self._open:
+                        break
+                    await self._sleep_until(wake_at)
+            finally:
+                ticker.cancel()
+                await self._abandon()
+        with self._stops_on_disk_errors():
+            self._journal.sync()
+        self._report.not_sent = len(self._pending) + len(self._delayed)
+        return self._report
+
+    # What may be sent, and when.
+
+    def _start_what_may(self) -> float:
+        """Start every request that may be sent now; returns when to look again."""
+        while self._report.stop is None:
+            now = self._loop.time()
+            self._resume_delayed(now)
+            if not self._pending:
+                return self._delayed[0][0] if self._delayed else float("inf")
+            if now < self._paused_until:
+                return self._paused_until
+            if self._open and (not self._client.replied or self._outage()):
+                # One alone asks whether the endpoint is there: a wrong key or name shows before
+                # many are sent, and a server that keeps prefixes has their common beginning.
+                return float("inf")
+            if not self._admission.alive:
+                self._stop(self._no_key_left())
+                break
+            job = self._pending[0]
+            most = self._budget.amount(job.request.most)
+            if exceeded := self._budget.reserve(most):
+                if self._open:
+                    return float("inf")
+                self._stop(self._budget_reached(exceeded))
+                break
+            lease = self._admission.admit(
+                now, job.request.expected_prompt_tokens, job.request.max_tokens
+            )
+            if not isinstance(lease, Lease):
+                self._budget.settle(most, Amount())
+                self._stop_if_hopeless(now, lease)
+                return lease
+            self._pending.popleft()
+            self._start(job, lease, most)
+        return float("inf")
+
+    def _resume_delayed(self, now: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            self._pending.appendleft(heapq.heappop(self._delayed)[2])
+
+    def _outage(self) -> bool:
+        return self._faults_in_a_row >= OUTAGE_AFTER
+
+    def _stop_if_hopeless(self, now: float, ready_at: float) -> None:
+        if ready_at != float("inf") and ready_at - now > self._patience.outage:
+            self._stop(
+                EndpointDown(
+                    f"{self._client.name} asks to wait {ready_at - now:.0f} s "
+                    f"({self._last_message}), longer than label.client.outage: "
+                    "run the same command again then"
+                )
+            )
+
+    async def _sleep_until(self, wake_at: float) -> None:
+        handle = None
+        if wake_at != float("inf"):
+            handle = self._loop.call_at(wake_at, self._woken.set)
+        await self._woken.wait()
+        self._woken.clear()
+        if handle is not None:
+            handle.cancel()
+
+    # One request.
+
+    def _start(self, job: _Job, lease: Lease, most: Amount) -> None:
+        task = asyncio.create_task(self._ask(job, lease, most))
+        self._open[task] = job
+        task.add_done_callback(self._closed)
+        self._meter.open = len(self._open)
+
+    def _closed(self, task: "asyncio.Task[None]") -> None:
+        job = self._open.pop(task)
+        self._meter.open = len(self._open)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if not job.over:
+                self._report.failed.append(Failure(job.request, "interrupted", str(error)))
+            self._stop(error)
+        self._woken.set()
+
+    async def _ask(self, job: _Job, lease: Lease, most: Amount) -> None:
+        """Send a request once, and settle everything that hangs on its answer."""
+        request, began, successes = job.request, now_text(), self._successes
+        content = json.dumps(request.body(), ensure_ascii=False).encode("utf-8", "replace")
+        answer, reached = None, True
+        try:
+            answer = await self._send(lease.lane.key, content)
+            verdict = judge(answer)
+        except Unanswered as error:
+            verdict = Verdict(Meaning.OVERLOADED, str(error), charged=error.charged)
+            reached = error.charged
+        except asyncio.CancelledError:
+            self._settle(lease, most, most.usage)
+            job.attempts.append(self._attempt(began, lease, "stopped while in flight"))
+            job.lost += most.usage
+            self._fail(job, "interrupted", "stopped while in flight")
+            raise
+        if verdict.meaning is Meaning.REPLY:
+            assert answer is not None and verdict.response is not None
+            self._replied(job, lease, most, answer, verdict.response, began)
+            return
+        taken = most.usage if verdict.charged else Usage(requests=1)
+        self._settle(lease, most, taken, counted=reached)
+        job.lost += taken
+        message = redacted(verdict.message, self._keys)
+        job.attempts.append(self._attempt(began, lease, message))
+        self._last_message = message
+        if answer is not None:
+            lease.lane.learn(self._loop.time(), answer.headers)
+        self._meter.count(self._loop.time(), 0)
+        self._handle(job, lease, verdict, message, successes)
+
+    def _settle(self, lease: Lease, most: Amount, taken: Usage, counted: bool = True) -> None:
+        self._budget.settle(most, self._budget.amount(taken))
+        self._admission.close(lease, self._loop.time(), float(taken.tokens), counted)
+
+    def _attempt(self, began: str, lease: Lease, outcome: str) -> dict[str, Any]:
+        seconds = self._loop.time() - lease.since
+        return {
+            "began": began,
+            "seconds": round(seconds, 3),
+            "key": lease.lane.key.number,
+            "outcome": outcome,
+        }
+
+    def _replied(
+        self,
+        job: _Job,
+        lease: Lease,
+        most: Amount,
+        answer: Answer,
+        response: dict[str, Any],
+        began: str,
+    ) -> None:
+        now, usage = self._loop.time(), usage_of(response)
+        self._settle(lease, most, usage)
+        lane, concurrency = lease.lane, self._admission.concurrency
+        lane.learn(now, answer.headers)
+        lane.succeeded()
+        concurrency.replied(now, now - lease.since)
+        self._admission.forecast.learn(
+            job.request.expected_prompt_tokens, usage.prompt_tokens, usage.completion_tokens
+        )
+        job.attempts.append(self._attempt(began, lease, "reply"))
+        self._client.replied = True
+        self._successes += 1
+        self._faults_in_a_row = self._pauses = 0
+        self._last_success = now
+        self._paused_until = float("-inf")
+        self._meter.count(now, usage.tokens)
+        self._journal.record(
+            job.request,
+            response,
+            headers=kept(answer.headers),
+            price=self._budget.price,
+            attempts=job.attempts,
+            lost=job.lost,
+            secrets=self._secrets,
+        )
+        self._report.done += 1
+        job.over = True
+        self._on_reply(job.request, response)
+
+    # What to do about a fault.
+
+    def _handle(
+        self, job: _Job, lease: Lease, verdict: Verdict, message: str, successes: int
+    ) -> None:
+        now, lane, concurrency = self._loop.time(), lease.lane, self._admission.concurrency
+        meaning = verdict.meaning
+        if meaning in (Meaning.KEY_SPENT, Meaning.KEY_REFUSED):
+            self._retire(lease, f"{meaning.value} ({message})")
+            self._pending.appendleft(job)
+        elif meaning is Meaning.RATE_LIMITED:
+            lane.pause(now, lease.since, verdict.retry_after, "token" in message.lower())
+            concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
+            self._pending.appendleft(job)
+        elif meaning is Meaning.WRONG_TARGET:
+            self._pending.appendleft(job)
+            self._stop(
+                UserError(
+                    f"{self._client.name} does not know the model or the path ({message}): "
+                    "mend label.model in config.yaml, or OPENAI_BASE_URL"
+                )
+            )
+        elif meaning is Meaning.REFUSED:
+            self._refuse(job, message)
+        else:
+            self._passing_fault(job, lease, verdict, message, now, successes)
+
+    def _refuse(self, job: _Job, message: str) -> None:
+        self._fail(job, "refused", message)
+        self._refused += 1
+        if not self._client.replied and self._refused >= REFUSED_FROM_THE_START:
+            self._stop(
+                UserError(
+                    f"{self._client.name} refuses the requests ({message}): "
+                    "mend the label section of config.yaml or the task's request"
+                )
+            )
+
+    def _passing_fault(
+        self,
+        job: _Job,
+        lease: Lease,
+        verdict: Verdict,
+        message: str,
+        now: float,
+        successes: int,
+    ) -> None:
+        concurrency = self._admission.concurrency
+        if verdict.meaning is Meaning.OVERLOADED:
+            concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
+        else:
+            concurrency.failed()
+        self._faults_in_a_row += 1
+        others = len(self._pending) + len(self._delayed) + len(self._open) - 1
+        # In an outage a try says nothing about its request: it is the endpoint that failed.
+        if self._successes > successes or not self._client.replied or not others:
+            job.tries += 1
+        if job.tries >= self._patience.attempts:
+            self._fail(job, "unanswered", message)
+            if not self._client.replied:
+                self._stop(self._unreachable(message))
+            return
+        if self._outage() and lease.since >= self._paused_at:
+            self._paused_at, self._pauses = now, self._pauses + 1
+            self._paused_until = now + self._backoff(self._pauses - 1)
+        wait = max(self._backoff(len(job.attempts) - 1), verdict.retry_after or 0.0)
+        self._ties += 1
+        heapq.heappush(self._delayed, (now + wait, self._ties, job))
+
+    def _backoff(self, times: int) -> float:
+        longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(times, 20))
+        return longest * self._random.uniform(0.5, 1.0)
+
+    def _fail(self, job: _Job, reason: str, detail: str) -> None:
+        job.over = True
+        self._report.failed.append(Failure(job.request, reason, detail))
+        self._journal.record_failure(
+            job.request,
+            reason,
+            job.attempts,
+            lost=job.lost,
+            price=self._budget.price,
+            secrets=self._secrets,
+        )
+
+    def _retire(self, lease: Lease, why: str) -> None:
+        lane = lease.lane
+        if not lane.retired:
+            lane.retired = why
+            left = len(self._admission.alive)
+            say(f"key {lane.key.number} is not used any more: {why}; {left} left")
+
+    # Why a run stops.
+
+    def _no_key_left(self) -> NoKeyLeft:
+        reasons = Counter(lane.retired.partition(" (")[0] for lane in self._admission.lanes)
+        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+        return NoKeyLeft(
+            f"{self._client.name} accepts none of the keys ({listed}): put a valid one into "
+            "OPENAI_API_KEY and run the same command again"
+        )
+
+    @staticmethod
+    def _budget_reached(exceeded: str) -> BudgetReached:
+        return BudgetReached(
+            f"the budget leaves no room for a further request: {exceeded}: raise it and run "
+            "the same command again"
+        )
+
+    def _unreachable(self, message: str) -> EndpointDown:
+        return EndpointDown(
+            f"{self._client.name} cannot be reached or does not work ({message}): start the "
+            "endpoint or mend OPENAI_BASE_URL, and run the same command again"
+        )
+
+    def _stop(self, why: BaseException) -> None:
+        if self._report.stop is None:
+            self._report.stop = why
+            self._woken.set()
+
+    @contextlib.contextmanager
+    def _stops_on_disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._stop(error)
+
+    async def _tick(self) -> None:
+        """Once a second: let the disk have the replies, look at its room and at the clock."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            with self._stops_on_disk_errors():
+                await asyncio.to_thread(self._journal.sync)
+                if not self._journal.has_room():
+                    self._stop(
+                        UserError(
+                            f"{self._journal.folder}: the disk is full: free some space and run "
+                            "the same command again"
+                        )
+                    )
+            silent = self._loop.time() - self._last_success
+            waits = self._faults_in_a_row or self._paused()
+            if silent > self._patience.outage and self._last_message and waits:
+                self._stop(
+                    EndpointDown(
+                        f"{self._client.name} has given no reply for {silent:.0f} s "
+                        f"({self._last_message}): run the same command again later"
+                    )
+                )
+
+    def _paused(self) -> bool:
+        now = self._loop.time()
+        return all(lane.paused_until > now - TICK_SECONDS for lane in self._admission.alive)
+
+    async def _abandon(self) -> None:
+        """Cancel what is still open."""
+        for task in list(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Drain on SIGTERM and SIGINT; a second one, or the end of the grace, cuts it short."""
+
+        def heard(number: signal.Signals) -> None:
+            again = isinstance(self._report.stop, Interrupted)
+            self._report.stop = Interrupted(
+                f"stopped by {number.name}: run the same command again to go on", number
+            )
+            if again:
+                cut_short()
+                return
+            say(
+                f"{number.name}: waiting up to {self._patience.drain:g} s for "
+                f"{len(self._open)} open requests; nothing more is sent"
+            )
+            self._woken.set()
+            self._loop.call_later(self._patience.drain, cut_short)
+
+        def cut_short() -> None:
+            for task in self._open:
+                task.cancel()
+
+        installed, before = [], {}
+        # Only the main thread hears signals.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before[number] = signal.getsignal(number)
+                self._loop.add_signal_handler(number, heard, number)
+                installed.append(number)
+        try:
+            yield
+        finally:
+            for number in installed:
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, before[number])

@@ -1,40 +1,114 @@
-"""The journal of replies: an append-only JSON Lines file that survives every kind of death.
+"""The journal of replies: append-only JSON Lines that survive every kind of death.
 
-A reply is on disk before it counts. Snakemake does not know the file, so it never deletes it.
+A folder holds one file a process, so that nobody ever appends to another one's lines; on a network
+file system, too. A reply is on its way to disk before it counts. Snakemake does not know the
+folder, so it never deletes it. Which task or file a request was made for is no part of an entry's
+key: a reply is found again under whatever name.
 """
 
+import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, NamedTuple
 
-from scripts.lib.completions.request import Completion, CompletionRequest
+from scripts.lib.completions.budget import Amount
+from scripts.lib.completions.pricing import NOTHING, Price, Usage, usage_of
+from scripts.lib.completions.request import (
+    Completion,
+    CompletionRequest,
+    NotACompletion,
+    completion_of,
+)
+from scripts.lib.console import say
 from scripts.lib.errors import UserError
 
-LOCK_SECONDS = 30
+SAY_EVERY_SECONDS = 30.0
+# Replies in flight must find room: below this nothing more is sent.
+FREE_BYTES = 8 << 20
+
+_START = b'{"key": "'
+_KEY = slice(len(_START), len(_START) + 64)
+
+
+class _Place(NamedTuple):
+    """Where an entry is: the number of its file, and the bytes of its line."""
+
+    file: int
+    start: int
+    length: int
+
+
+def now_text() -> str:
+    """The time, for an entry."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _key_of(line: bytes) -> str | None:
+    """The key of a reply's line; `None` for a failure's. Raises `ValueError` for a broken line."""
+    if line.startswith(_START) and line.endswith(b"}\n"):
+        return line[_KEY].decode("ascii")
+    entry = json.loads(line)
+    if "failed" in entry:
+        return None
+    # Entries of the first form had the parsed completion beside the response.
+    return entry["key"] if "key" in entry else entry["completion"]["key"]
+
+
+def lost_in(entry: dict[str, Any]) -> Usage:
+    """The most that the tries of an entry have cost without a reply."""
+    return Usage(**lost) if (lost := entry.get("lost")) else NOTHING
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the kernel's lock on an open file if it is free.
+
+    A file system that has no locks is taken to be free: files of one process each need none.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _amount(usage: Usage, price: Price | None) -> Amount:
+    return Amount(usage, price.dollars(usage) if price else 0.0)
 
 
 class Journal:
-    """The replies of one task, by the key of their request. Use it as a context manager.
+    """The replies in a folder, by the key of their request. Use it as a context manager.
 
-    Raises `UserError` where another process is writing the same journal, or where a line other
-    than the last is broken: a torn last line is what a kill leaves, and is cut off.
+    `name` tells what the replies are asked for: of two processes with the same name the second
+    waits for the first, instead of paying for the same replies; who only reads (`writes=False`)
+    does not wait. The keys are in memory, the replies are read from disk when they are wanted.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._completions: dict[str, Completion] = {}
+    def __init__(self, folder: Path, name: str, writes: bool = True) -> None:
+        self._folder, self._name, self._writes = folder, name, writes
+        self._places: dict[str, _Place] = {}
+        self._files: list[IO[bytes]] = []
+        self._read_up_to: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._lost: dict[str, Usage] = {}
+        self._own: IO[bytes] | None = None
+        self._end = 0
+        self._unsynced = False
 
     def __enter__(self) -> "Journal":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "a+b")
-        self._lock()
-        self._load()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._claim = open(self._folder / f".{self._name}.lock", "ab")
+        if self._writes:
+            self._wait_for_claim()
+        self.refresh()
         return self
 
     def __exit__(
@@ -43,85 +117,270 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        try:
+            self.sync()
+        finally:
+            for file in [*self._files, self._claim, *([self._own] if self._own else [])]:
+                file.close()
 
-    def _lock(self) -> None:
-        """Wait for a killed run's last moments, but not for a run that goes on."""
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    self._file.close()
-                    raise UserError(
-                        f"{self._path} is in use by another run: wait until it ends, or stop it"
-                    ) from error
+    def _wait_for_claim(self) -> None:
+        said = -SAY_EVERY_SECONDS
+        while not _lock(self._claim):
+            if time.monotonic() - said >= SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                say(f"waiting: another run asks for the replies of {self._name} right now")
             time.sleep(0.2)
 
-    def _load(self) -> None:
-        self._file.seek(0)
-        end = 0
-        for number, line in enumerate(self._file, start=1):
+    def refresh(self) -> None:
+        """Take in what other processes have written since the last look."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if self._own is not None and path.name == Path(self._own.name).name:
+                continue
+            # Compacting may have removed it; what it held is in another file then.
+            with contextlib.suppress(FileNotFoundError):
+                self._take_in(path)
+
+    def _take_in(self, path: Path) -> None:
+        if path.name not in self._numbers:
+            self._files.append(open(path, "rb"))
+            self._numbers[path.name] = len(self._files) - 1
+        number = self._numbers[path.name]
+        file, start = self._files[number], self._read_up_to.get(path.name, 0)
+        file.seek(start)
+        for line in file:
+            # A line without an end is being written, or was when its process was killed.
             if not line.endswith(b"\n"):
                 break
             try:
-                entry = json.loads(line)
-                completion = Completion(**entry["completion"])
-            except (ValueError, KeyError, TypeError) as error:
+                key = _key_of(line)
+            except (ValueError, LookupError, TypeError) as error:
                 raise UserError(
-                    f"{self._path}, line {number}: is not a journal entry: remove the line "
+                    f"{path}: the line at byte {start} is not a journal entry: remove the line "
                     "(its reply will be asked again), the other replies are kept"
                 ) from error
-            self._completions[completion.key] = completion
-            end += len(line)
-        self._file.truncate(end)
-        self._file.seek(0, os.SEEK_END)
+            if key is not None:
+                self._places[key] = _Place(number, start, len(line))
+            else:
+                failure = json.loads(line)
+                self._lost[failure["failed"]] = self.lost(failure["failed"]) + lost_in(failure)
+            start += len(line)
+        self._read_up_to[path.name] = start
 
-    def get(self, key: str) -> Completion | None:
-        """The reply to a request, `None` where there is none yet."""
-        return self._completions.get(key)
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def entry(self, key: str) -> dict[str, Any]:
+        """The whole entry of a reply; raises `KeyError` where there is none."""
+        place = self._places[key]
+        file = self._files[place.file]
+        line = os.pread(file.fileno(), place.length, place.start)
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"{file.name}: the entry at byte {place.start} is broken: remove the line (its "
+                "reply will be asked again), the other replies are kept"
+            ) from error
 
     def __getitem__(self, key: str) -> Completion:
         """The reply to a request; raises `KeyError` where there is none."""
-        return self._completions[key]
+        entry = self.entry(key)
+        try:
+            return completion_of(key, entry["request"]["model"], entry["response"])
+        except NotACompletion as error:
+            raise UserError(
+                f"{self._files[self._places[key].file].name}: the entry of {key} holds no reply: "
+                "remove its line (it will be asked again)"
+            ) from error
+
+    def lost(self, key: str) -> Usage:
+        """The most that failures of a request have cost."""
+        return self._lost.get(key, NOTHING)
+
+    def spent(self, keys: Iterable[str], price: Price | None) -> Amount:
+        """What the replies to requests have cost so far, with all tries that gave none.
+
+        Dollars are those of each reply's own time; `price` is for entries that know none.
+        """
+        total = Amount()
+        for key in keys:
+            total += _amount(self.lost(key), price)
+            if key in self:
+                entry = self.entry(key)
+                usage, paid = usage_of(entry["response"]), entry.get("price")
+                dollars = paid["dollars"] if paid else _amount(usage, price).dollars
+                total += Amount(usage, dollars) + _amount(lost_in(entry), price)
+        return total
+
+    def get(self, key: str) -> Completion | None:
+        """The reply to a request, `None` where there is none yet."""
+        return self[key] if key in self._places else None
 
     def record(
-        self, request: CompletionRequest, completion: Completion, raw: dict[str, Any]
+        self,
+        request: CompletionRequest,
+        response: dict[str, Any],
+        *,
+        headers: dict[str, str] | None = None,
+        price: Price | None = None,
+        attempts: list[dict[str, Any]] | None = None,
+        lost: Usage = NOTHING,
+        discount: float = 1.0,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        """Append a reply, with its whole request and the endpoint's raw answer, and sync it.
+        """Append a reply: its whole request, the endpoint's raw answer, and what it cost.
 
-        Raises `OSError` where it cannot be written; the journal then ends with its last whole line.
+        `headers` are those that matter, `attempts` the tries with their times, `lost` the most
+        that tries without a reply have cost, `discount` what the reply's price is multiplied by.
+        `secrets` are blotted out, whatever the endpoint repeats. Raises `OSError` where it cannot
+        be written; the file then ends with its last whole line.
         """
+        paid = price and price.times(discount)
         entry = {
-            "completion": asdict(completion),
-            "request": {
-                "model": request.model,
-                "messages": request.chat(),
-                "parameters": dict(request.parameters),
-                "sample": request.sample,
-            },
-            "response": raw,
-            "received": datetime.now(UTC).isoformat(timespec="seconds"),
+            "key": request.key,
+            "received": now_text(),
+            "for": self._name,
+            "request": {**request.body(), "identity": request.model_identity}
+            | {"sample": request.sample},
+            "response": response,
+            "headers": headers or {},
+            "price": paid and {**paid.as_dict(), "dollars": paid.dollars(usage_of(response))},
+            "attempts": attempts or [],
+            "lost": lost.as_dict() if lost.requests else None,
         }
-        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._abandon(end)
-            error.filename = str(self._path)
-            raise
-        self._completions[completion.key] = completion
+        line = _line(entry, secrets)
+        start = self._append(line)
+        self._places[request.key] = _Place(self._numbers[""], start, len(line))
 
-    def _abandon(self, end: int) -> None:
-        """Cut a half-written line off, past the buffer of the file object."""
-        descriptor = os.open(self._path, os.O_WRONLY)
+    def record_failure(
+        self,
+        request: CompletionRequest,
+        reason: str,
+        attempts: list[dict[str, Any]],
+        *,
+        lost: Usage,
+        price: Price | None = None,
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        """Append that a request has no reply, and the most that its tries have cost anyway."""
+        entry = {
+            "failed": request.key,
+            "received": now_text(),
+            "for": self._name,
+            "model": request.model,
+            "reason": reason,
+            "attempts": attempts,
+            "price": price and price.as_dict(),
+            "lost": lost.as_dict(),
+        }
+        self._append(_line(entry, secrets))
+
+    def _append(self, line: bytes) -> int:
+        if self._own is None:
+            self._own = self._new_file()
+            self._files.append(open(self._own.name, "rb"))
+            self._numbers[""] = len(self._files) - 1
+        start = self._end
         try:
-            os.ftruncate(descriptor, end)
-        finally:
-            os.close(descriptor)
-        # What the buffer still holds must not be written at close.
-        self._file.raw.close()
+            written = os.write(self._own.fileno(), line)
+            while written < len(line):
+                written += os.write(self._own.fileno(), line[written:])
+        except OSError as error:
+            os.ftruncate(self._own.fileno(), start)
+            error.filename = self._own.name
+            raise
+        self._end = start + len(line)
+        self._unsynced = True
+        return start
+
+    def _new_file(self) -> IO[bytes]:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        name = f"{self._name}-{stamp}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        file = open(self._folder / name, "xb", buffering=0)
+        _lock(file)
+        return file
+
+    def sync(self) -> None:
+        """Have the kernel write to disk what was recorded; it may take long, and any thread may."""
+        if self._unsynced and self._own is not None:
+            self._unsynced = False
+            os.fsync(self._own.fileno())
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for what is in flight."""
+        state = os.statvfs(self._folder)
+        return state.f_bavail * state.f_frsize >= FREE_BYTES
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return self._folder
+
+
+def _line(entry: dict[str, Any], secrets: tuple[str, ...]) -> bytes:
+    # Half of a surrogate pair cannot be written as UTF-8: JSON's own escapes can hold it.
+    try:
+        line = json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        line = json.dumps(entry).encode()
+    for secret in secrets:
+        if secret.encode() in line:
+            line = line.replace(secret.encode(), b"[key]")
+    return line + b"\n"
+
+
+def entries(folder: Path) -> Iterator[dict[str, Any]]:
+    """All whole entries of a folder, file by file; broken lines are passed over."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with open(path, "rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    if line.endswith(b"\n"):
+                        yield json.loads(line)
+
+
+def compact(folder: Path) -> tuple[int, int]:
+    """Merge the files that no live process writes into one, without what is superseded.
+
+    Left out are torn lines, a second reply to a request, and failures whose request has a reply.
+    Returns the number of files before and after. A process that reads meanwhile is not disturbed.
+    """
+    with contextlib.ExitStack() as stack:
+        paths = []
+        for path in sorted(folder.glob("*.jsonl")):
+            file = stack.enter_context(open(path, "rb"))
+            if _lock(file):
+                paths.append(path)
+        if len(paths) < 2:
+            return len(paths), len(paths)
+        merged = folder / f"compacted-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}.jsonl"
+        answered = {key for path in paths for key, _ in _lines(path)} - {None}
+        written: set[str | None] = set()
+        # Not a name that a reader's pattern matches before it is whole.
+        partial = merged.with_suffix(".partial")
+        with open(partial, "wb") as stream:
+            for path in paths:
+                for key, line in _lines(path):
+                    superseded = json.loads(line)["failed"] in answered if key is None else None
+                    if superseded or (key is not None and key in written):
+                        continue
+                    written.add(key)
+                    stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(merged)
+        for path in paths:
+            path.unlink()
+        return len(paths), 1
+
+
+def _lines(path: Path) -> Iterator[tuple[str | None, bytes]]:
+    """The whole lines of a file with the keys of their replies."""
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                with contextlib.suppress(ValueError, LookupError, TypeError):
+                    yield _key_of(line), line

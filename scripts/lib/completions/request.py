@@ -1,12 +1,17 @@
-"""What a request for one completion is, and what identifies it."""
+"""What a request for one completion is, what identifies it, and what comes back."""
 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+from scripts.lib.completions.pricing import Usage
 
 # Part of every key: raise it when the meaning of a journal entry changes.
 KEY_VERSION = 1
+# A chat's format costs some tokens a message beyond the text.
+TOKENS_OF_A_MESSAGE = 16
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,8 @@ class CompletionRequest:
 
     `model` is the name that the endpoint is asked for, `model_identity` what is behind it (the
     checksum of local weights; else the name again). `parameters` are sampling parameters in the
-    names of the chat completions API. `sample` tells the replies to one chat apart.
+    names of the chat completions API, `max_tokens` among them. `sample` tells the replies to one
+    chat apart.
     """
 
     model: str
@@ -24,7 +30,7 @@ class CompletionRequest:
     parameters: tuple[tuple[str, Any], ...]
     sample: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The SHA-256 of all that determines the reply, as a hexadecimal string.
 
@@ -45,6 +51,29 @@ class CompletionRequest:
         """The messages in the form of the chat completions API."""
         return [{"role": role, "content": content} for role, content in self.messages]
 
+    def body(self) -> dict[str, Any]:
+        """The body of the request, as the chat completions API takes it."""
+        return {"model": self.model, "messages": self.chat(), **dict(self.parameters)}
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that the completion may have."""
+        return dict(self.parameters)["max_tokens"]
+
+    @property
+    def expected_prompt_tokens(self) -> int:
+        """About how many tokens the chat has: four characters of English each."""
+        return sum(len(content) // 4 + 4 for _, content in self.messages)
+
+    @property
+    def most(self) -> Usage:
+        """The most that the request may take: a token stands for a byte of UTF-8 or more."""
+        prompt = sum(
+            len(content.encode("utf-8", "replace")) + TOKENS_OF_A_MESSAGE
+            for _, content in self.messages
+        )
+        return Usage(prompt, self.max_tokens, 1)
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -56,3 +85,29 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     model: str
+
+
+class NotACompletion(ValueError):
+    """A body that is no chat completion; the message says what it lacks."""
+
+
+def completion_of(key: str, asked_model: str, response: Any) -> Completion:
+    """The completion in the decoded body of a chat completion (`choices`, `usage`, `model`).
+
+    Raises `NotACompletion` where it holds none.
+    """
+    try:
+        choice = response["choices"][0]
+        text = choice["message"].get("content") or ""
+        usage = response.get("usage") or {}
+        return Completion(
+            key=key,
+            # Half of a surrogate pair, which JSON can hold, could not be written to any file.
+            text=text.encode("utf-8", "replace").decode(),
+            finish_reason=choice.get("finish_reason") or "",
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            model=response.get("model") or asked_model,
+        )
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise NotACompletion("a reply without choices") from error

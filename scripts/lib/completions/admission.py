@@ -1,0 +1,207 @@
+"""Who may be sent now: the limits of each key, and the number of open requests of them all.
+
+Nothing here waits or reads a clock: whoever sends asks with the time, and hears when to ask again.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scripts.lib.completions.answers import limit_in
+from scripts.lib.completions.buckets import TokenBucket
+from scripts.lib.completions.concurrency import AdaptiveLimit
+from scripts.lib.completions.keys import ApiKey
+
+# Pauses of a key after a 429 that names none: doubled each time, up to the last.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+# How fast the mean of what replies take follows them.
+FOLLOW = 0.05
+CAUTION_STEP = 0.25
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens that a request is thought to take, and the most that it can take."""
+
+    expected: float
+    most: float
+
+
+class Forecast:
+    """How many tokens requests really take, learnt from their replies."""
+
+    def __init__(self) -> None:
+        self._completion: float | None = None
+        self._prompt_ratio = 1.0
+
+    def cost(self, prompt: int, max_tokens: int) -> Cost:
+        """The cost of a request with about `prompt` tokens; as much as it may be, at first."""
+        about = prompt * self._prompt_ratio
+        most = about + max_tokens
+        completion = max_tokens if self._completion is None else self._completion
+        return Cost(min(most, about + completion), most)
+
+    def learn(self, prompt: int, prompt_tokens: int, completion_tokens: int) -> None:
+        """Take a reply into account."""
+        if not prompt_tokens + completion_tokens:
+            return  # An endpoint that does not count.
+        if self._completion is None:
+            self._completion = completion_tokens
+            self._prompt_ratio = prompt_tokens / max(1, prompt)
+        self._completion += FOLLOW * (completion_tokens - self._completion)
+        self._prompt_ratio += FOLLOW * (prompt_tokens / max(1, prompt) - self._prompt_ratio)
+
+
+class Lane:
+    """What one key may send: its buckets, its pause after a 429, whether it is still good."""
+
+    def __init__(self, key: ApiKey, requests: float | None, tokens: float | None) -> None:
+        self.key = key
+        self._configured = {"requests": requests, "tokens": tokens}
+        self._buckets: dict[str, TokenBucket] = {}
+        self.paused_until = -math.inf
+        self._pauses = 0
+        self._paused_for = -math.inf
+        # 0: a request counts for what it is thought to take; 1: for the most that it may take.
+        self._caution = 0.0
+        self.open = 0
+        self.retired = ""
+
+    def _bucket(self, what: str, now: float) -> TokenBucket | None:
+        if what not in self._buckets and self._configured[what] is not None:
+            self._buckets[what] = TokenBucket(self._configured[what], now)
+        return self._buckets.get(what)
+
+    def charge(self, cost: Cost) -> float:
+        """The tokens that a request counts for."""
+        return cost.expected + self._caution * (cost.most - cost.expected)
+
+    def ready_at(self, now: float, cost: Cost) -> float:
+        """When a request of that cost may be sent."""
+        ready = max(now, self.paused_until)
+        for what, amount in (("requests", 1.0), ("tokens", self.charge(cost))):
+            if bucket := self._bucket(what, now):
+                ready = max(ready, bucket.ready_at(now, amount))
+        return ready
+
+    def take(self, now: float, tokens: float) -> None:
+        """Count a request as sent."""
+        self.open += 1
+        for what, amount in (("requests", 1.0), ("tokens", tokens)):
+            if bucket := self._bucket(what, now):
+                bucket.take(now, amount)
+
+    def give_back(self, now: float, what: str, amount: float) -> None:
+        """Refund what was counted too much."""
+        if bucket := self._buckets.get(what):
+            bucket.give(now, amount)
+
+    def learn(self, now: float, headers: Mapping[str, str]) -> None:
+        """Follow the limits that an answer states; those of the config stay the most."""
+        for what, configured in self._configured.items():
+            stated = limit_in(headers, what)
+            if stated is None:
+                continue
+            limit = min(stated.a_minute, configured or math.inf)
+            bucket = self._bucket(what, now)
+            if bucket is None:
+                bucket = self._buckets[what] = TokenBucket(limit, now)
+            elif bucket.limit != limit:
+                bucket.resize(now, limit)
+            if stated.remaining is not None:
+                bucket.lower_to(now, stated.remaining)
+
+    def pause(self, now: float, sent_at: float, seconds: float | None, of_tokens: bool) -> None:
+        """Rest after a 429: as long as it asks for, else longer each time.
+
+        Answers to requests that were sent before the last pause say nothing new.
+        """
+        if seconds is not None:
+            self.paused_until = max(self.paused_until, now + seconds)
+        if sent_at < self._paused_for:
+            return
+        self._paused_for = now
+        if seconds is None:
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._pauses)
+            self.paused_until = max(self.paused_until, now + pause)
+        self._pauses += 1
+        if of_tokens:
+            self._caution = min(1.0, self._caution + CAUTION_STEP)
+
+    def succeeded(self) -> None:
+        """Forget how often the key had to pause."""
+        self._pauses = 0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to send one request, with one key."""
+
+    lane: Lane
+    since: float
+    cost: Cost
+    tokens: float
+
+
+class Admission:
+    """Hands out leases: never above a bucket of a key, never more open than the limit.
+
+    Requests are admitted in the order in which they ask: who asks must not be overtaken, so that
+    a large request is not starved by small ones. A lease is given back exactly once by `close`.
+    """
+
+    def __init__(
+        self,
+        keys: list[ApiKey],
+        concurrency: AdaptiveLimit,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
+        self.lanes = [Lane(key, requests_per_minute, tokens_per_minute) for key in keys]
+        self.concurrency = concurrency
+        self.forecast = Forecast()
+
+    @property
+    def alive(self) -> list[Lane]:
+        """The lanes whose key is still good."""
+        return [lane for lane in self.lanes if not lane.retired]
+
+    def admit(self, now: float, prompt: int, max_tokens: int) -> Lease | float:
+        """A lease for a request, or the time at which to ask again (infinity: when one is closed).
+
+        There must be a key left.
+        """
+        if self.concurrency.open >= self.concurrency.limit:
+            return math.inf
+        cost = self.forecast.cost(prompt, max_tokens)
+        lane, ready = None, math.inf
+        for candidate in self.lanes:
+            if candidate.retired:
+                continue
+            at = candidate.ready_at(now, cost)
+            if lane is None or (at, candidate.open) < (ready, lane.open):
+                lane, ready = candidate, at
+        assert lane is not None, "no key is left"
+        if ready > now:
+            return ready
+        lease = Lease(lane, now, cost, lane.charge(cost))
+        lane.take(now, lease.tokens)
+        self.concurrency.opened(now)
+        return lease
+
+    def close(self, lease: Lease, now: float, tokens: float | None, counted: bool = True) -> None:
+        """Give a lease back.
+
+        `tokens` is what the request took, `None` if that is not known. `counted` is false where
+        the endpoint has refused it, so that it counts for nothing.
+        """
+        lane = lease.lane
+        lane.open -= 1
+        self.concurrency.closed()
+        if not counted:
+            lane.give_back(now, "tokens", lease.tokens)
+            lane.give_back(now, "requests", 1.0)
+        elif tokens is not None:
+            # What a cautious charge holds back stays taken: the endpoint counts in its own way.
+            taken = Cost(tokens, max(tokens, lease.cost.most))
+            lane.give_back(now, "tokens", lease.tokens - lane.charge(taken))

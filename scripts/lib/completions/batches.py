@@ -1,0 +1,496 @@
+"""The Batch API: replies at half the price, within a day, through every kill.
+
+Each batch has two files beside the journal: its input, and its state. The state is on disk before a
+batch is created and again as soon as it has an id, and the batch itself carries the name of its
+input: a batch that was created in the moment of a kill is found again by it.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.completions.answers import Answer, Meaning, judge
+from scripts.lib.completions.budget import Amount, Budget
+from scripts.lib.completions.client import Failure, Report
+from scripts.lib.completions.journal import Journal, now_text
+from scripts.lib.completions.keys import ApiKey, redacted
+from scripts.lib.completions.pricing import usage_of
+from scripts.lib.completions.request import CompletionRequest
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
+from scripts.lib.console import say
+from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_file
+
+# The provider's limits for one file.
+MOST_REQUESTS = 50_000
+MOST_BYTES = 200_000_000
+ENDPOINT = "/v1/chat/completions"
+# The name under which a batch carries that of its input.
+MARK = "ada_instruct_input"
+TERMINAL = {"completed", "failed", "expired", "cancelled"}
+SAY_EVERY_SECONDS = 30.0
+CLOCKS_DIFFER_SECONDS = 3600.0
+
+OnReply = Callable[[CompletionRequest, dict[str, Any]], None]
+
+
+@dataclass
+class BatchState:
+    """What is known of a batch; `samples` are the reply numbers of its requests by their keys."""
+
+    input_name: str
+    asked_for: str
+    samples: dict[str, int]
+    created: str
+    batch_id: str = ""
+    status: str = "new"
+    collected: bool = False
+
+
+@dataclass
+class BatchRun:
+    """Asks for completions by the Batch API, and keeps on where an earlier run stopped.
+
+    `attempts` bounds how often a request is put into a batch. `poll` is in seconds, `discount`
+    what the price is multiplied by.
+    """
+
+    base_url: str
+    keys: list[ApiKey]
+    budget: Budget
+    poll: float
+    discount: float
+    attempts: int
+    timeout: float
+    most_requests: int = MOST_REQUESTS
+    most_bytes: int = MOST_BYTES
+    _clients: dict[int, Any] = field(default_factory=dict)
+    _refused_keys: set[int] = field(default_factory=set)
+
+    def complete(
+        self,
+        requests: list[CompletionRequest],
+        journal: Journal,
+        name: str,
+        on_reply: OnReply = lambda *_: None,
+    ) -> Report:
+        """Get every completion that the journal lacks; blocks until all batches have ended.
+
+        `name` tells what the replies are for. A kill at any moment loses no batch: the next call
+        finds it. Raises `UserError` for what the user can put right; what was collected is kept.
+        """
+        missing = {request.key: request for request in requests if request.key not in journal}
+        folder = journal.folder / "batches"
+        folder.mkdir(parents=True, exist_ok=True)
+        run = _Batches(self, missing, journal, folder, name, on_reply)
+        try:
+            return run.run()
+        finally:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    # The API. The openai client tries again what may be repeated.
+
+    def client(self, key: ApiKey) -> Any:
+        """The openai client of a key."""
+        import openai
+
+        if key.number not in self._clients:
+            self._clients[key.number] = openai.OpenAI(
+                base_url=self.base_url, api_key=key.secret, timeout=self.timeout, max_retries=4
+            )
+        return self._clients[key.number]
+
+    def with_a_key(self, call: Callable[[Any], Any]) -> Any:
+        """The first result, other than `None`, of a call with one key after the other.
+
+        `None` where every key that is not refused knows nothing of the thing that is asked for.
+        """
+        import openai
+
+        for key in self.keys:
+            if key.number in self._refused_keys:
+                continue
+            try:
+                if (result := call(self.client(key))) is not None:
+                    return result
+            except openai.NotFoundError:
+                continue
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                self._retire(key, error)
+            except openai.RateLimitError as error:
+                if judge(_answer_of(error)).meaning is not Meaning.KEY_SPENT:
+                    raise EndpointDown(
+                        f"{self.base_url} limits the rate of batches "
+                        f"({redacted(_one_line(error), self.keys)}): run again later"
+                    ) from None
+                self._retire(key, error)
+            except openai.APIConnectionError as error:
+                raise EndpointDown(
+                    f"{self.base_url} cannot be reached ({_one_line(error)}): the batches are on "
+                    "record, run the same command again"
+                ) from None
+            except openai.APIStatusError as error:
+                message = redacted(_one_line(error), self.keys)
+                raise UserError(f"{self.base_url}: the Batch API answers: {message}") from None
+        if len(self._refused_keys) == len(self.keys):
+            raise NoKeyLeft(
+                f"{self.base_url} accepts none of the keys for batches: put a valid one into "
+                "OPENAI_API_KEY and run the same command again"
+            )
+        return None
+
+    def _retire(self, key: ApiKey, error: Exception) -> None:
+        self._refused_keys.add(key.number)
+        say(f"key {key.number} is not used any more: {redacted(_one_line(error), self.keys)}")
+
+
+def _answer_of(error: Any) -> Answer:
+    return Answer(error.status_code, error.response.headers, error.response.content)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+class _Batches:
+    """One run: what is open, what is wanted, what is left."""
+
+    def __init__(
+        self,
+        api: BatchRun,
+        missing: dict[str, CompletionRequest],
+        journal: Journal,
+        folder: Path,
+        name: str,
+        on_reply: OnReply,
+    ) -> None:
+        self._api, self._journal, self._folder, self._name = api, journal, folder, name
+        self._missing, self._on_reply = dict(missing), on_reply
+        self._tries = dict.fromkeys(missing, 0)
+        self._secrets = tuple(key.secret for key in api.keys)
+        self._report = Report()
+        self._most_requests = api.most_requests
+        self._open: list[tuple[BatchState, dict[str, CompletionRequest], Amount]] = []
+
+    def run(self) -> Report:
+        self._resume()
+        self._submit_rest()
+        said = time.monotonic()
+        while self._waits():
+            if not self._look():
+                if time.monotonic() - said >= SAY_EVERY_SECONDS:
+                    said = time.monotonic()
+                    say(self._progress())
+                time.sleep(self._api.poll)
+            self._submit_rest()
+        self._journal.sync()
+        self._report.not_sent = len(self._missing)
+        return self._report
+
+    def _waits(self) -> bool:
+        """Whether an open batch holds what is wanted; others are left for whoever wants them."""
+        return any(key in self._missing for _, held, _ in self._open for key in held)
+
+    def _progress(self) -> str:
+        states = ", ".join(f"{state.batch_id} {state.status}" for state, _, _ in self._open)
+        return f"batches: {self._report.done} replies, {len(self._missing)} missing; {states}"
+
+    # What earlier runs have left.
+
+    def _resume(self) -> None:
+        for state in self._states():
+            # Of another task only what has an id: its own run may be creating the batch right now.
+            if state.collected or (not state.batch_id and state.asked_for != self._name):
+                continue
+            if not state.batch_id and not self._find(state):
+                self._forget(state)
+                continue
+            held = self._held(state)
+            if any(key not in self._journal for key in held):
+                most = self._most(held)
+                self._api.budget.commit(most)
+                self._open.append((state, held, most))
+                say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
+            else:
+                self._done_with(state)
+
+    def _states(self) -> Iterator[BatchState]:
+        for path in sorted(self._folder.glob("*.state.json")):
+            try:
+                yield BatchState(**json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise UserError(
+                    f"{path}: is not the state of a batch: mend it, or remove it if you do not "
+                    "want that batch's replies"
+                ) from error
+
+    def _find(self, state: BatchState) -> bool:
+        """Look among the account's batches for one whose creation was never confirmed."""
+
+        begun = datetime.fromisoformat(state.created).timestamp()
+
+        def search(client: Any) -> Any:
+            for batch in client.batches.list(limit=100):
+                if (batch.metadata or {}).get(MARK) == state.input_name:
+                    return batch
+                # The newest come first, and clocks differ.
+                if batch.created_at < begun - CLOCKS_DIFFER_SECONDS:
+                    break
+            return None
+
+        batch = self._api.with_a_key(search)
+        if batch is None:
+            return False
+        state.batch_id = batch.id
+        self._save(state)
+        return True
+
+    def _held(self, state: BatchState) -> dict[str, CompletionRequest]:
+        """The requests of a batch by their keys."""
+        held = {}
+        with open(self._input(state), encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                body = row["body"]
+                known = self._missing.get(row["custom_id"])
+                held[row["custom_id"]] = known or CompletionRequest(
+                    model=body["model"],
+                    model_identity=body["model"],
+                    messages=tuple((part["role"], part["content"]) for part in body["messages"]),
+                    parameters=tuple(
+                        (name, value)
+                        for name, value in body.items()
+                        if name not in ("model", "messages")
+                    ),
+                    sample=state.samples[row["custom_id"]],
+                )
+        return held
+
+    # Creating batches.
+
+    def _submit_rest(self) -> None:
+        """Put what is missing, and in no open batch, into batches, as far as the budget goes."""
+        in_batches = {key for _, held, _ in self._open for key in held}
+        waiting = deque(request for key, request in self._missing.items() if key not in in_batches)
+        # What an ended batch has not taken of its reservation may be enough now.
+        self._report.stop = None
+        while waiting and self._report.stop is None:
+            held, most = self._fill(waiting)
+            if held:
+                self._submit(held, most)
+
+    def _fill(
+        self, waiting: deque[CompletionRequest]
+    ) -> tuple[dict[str, CompletionRequest], Amount]:
+        """Take requests of one model, within the limits of a file, and reserve their budget."""
+        held: dict[str, CompletionRequest] = {}
+        most, size, model = Amount(), 0, waiting[0].model
+        while waiting and len(held) < self._most_requests and waiting[0].model == model:
+            request = waiting[0]
+            size += len(_input_line(request))
+            if held and size > self._api.most_bytes:
+                break
+            amount = self._api.budget.amount(request.most, self._api.discount)
+            if exceeded := self._api.budget.reserve(amount):
+                self._report.stop = BudgetReached(
+                    f"the budget leaves no room for a further request: {exceeded}: raise it and "
+                    "run the same command again"
+                )
+                break
+            held[request.key] = waiting.popleft()
+            most += amount
+        return held, most
+
+    def _submit(self, held: dict[str, CompletionRequest], most: Amount) -> None:
+        content = b"".join(_input_line(request) for request in held.values())
+        # The time makes it another batch when the same requests are asked for once more.
+        name = hashlib.sha256(content + now_text().encode()).hexdigest()[:32]
+        samples = {key: request.sample for key, request in held.items()}
+        state = BatchState(name, self._name, samples, now_text())
+        with atomic_file(self._input(state)) as stream:
+            stream.write(content.decode())
+        self._save(state)
+
+        def create(client: Any) -> Any:
+            uploaded = client.files.create(file=(f"{name}.jsonl", content), purpose="batch")
+            once = client.with_options(max_retries=0)
+            return once.batches.create(
+                input_file_id=uploaded.id,
+                endpoint=ENDPOINT,
+                completion_window="24h",
+                metadata={MARK: name},
+            )
+
+        batch = self._api.with_a_key(create)
+        if batch is None:
+            raise UserError(f"{self._api.base_url} has no Batch API: set label.client.mode: live")
+        state.batch_id, state.status = batch.id, batch.status
+        self._save(state)
+        for key in held:
+            self._tries[key] += 1
+        self._open.append((state, held, most))
+        say(f"batch {batch.id}: {len(held)} requests submitted")
+
+    # Watching and collecting.
+
+    def _look(self) -> bool:
+        """Ask after every open batch; whether one of them has ended."""
+        ended = False
+        for entry in list(self._open):
+            state, held, most = entry
+            batch = self._retrieve(state.batch_id)
+            if batch is None:
+                raise UserError(
+                    f"no key knows the batch {state.batch_id}: use the key that created it, or "
+                    f"remove {self._state(state)} to ask for its replies again"
+                )
+            if batch.status != state.status:
+                state.status = batch.status
+                self._save(state)
+            if batch.status not in TERMINAL:
+                continue
+            ended = True
+            self._open.remove(entry)
+            self._collect(state, held, most, batch)
+        return ended
+
+    def _retrieve(self, batch_id: str) -> Any:
+        return self._api.with_a_key(lambda client: client.batches.retrieve(batch_id))
+
+    def _collect(
+        self, state: BatchState, held: dict[str, CompletionRequest], most: Amount, batch: Any
+    ) -> None:
+        """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
+        budget, taken, errors = self._api.budget, Amount(), {}
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            for row in self._rows(file_id):
+                key = row.get("custom_id")
+                request = held.get(key)
+                if request is None or key in self._journal:
+                    continue
+                body = (row.get("response") or {}).get("body")
+                verdict = judge(_row_answer(row))
+                if verdict.meaning is not Meaning.REPLY:
+                    errors[key] = (verdict.meaning, redacted(verdict.message, self._api.keys))
+                    continue
+                taken += budget.amount(usage_of(body), self._api.discount)
+                self._journal.record(
+                    request,
+                    body,
+                    price=budget.price,
+                    discount=self._api.discount,
+                    attempts=[{"batch": state.batch_id, "outcome": "reply"}],
+                    secrets=self._secrets,
+                )
+                self._report.done += 1
+                if self._missing.pop(key, None):
+                    self._on_reply(request, body)
+        budget.settle(most, taken)
+        self._journal.sync()
+        self._done_with(state)
+        say(
+            f"batch {state.batch_id}: {batch.status}, {taken.usage.requests} of {len(held)} replies"
+        )
+        self._judge_the_rest(state, held, errors, batch)
+
+    def _judge_the_rest(
+        self,
+        state: BatchState,
+        held: dict[str, CompletionRequest],
+        errors: dict[str, tuple[Meaning, str]],
+        batch: Any,
+    ) -> None:
+        """Give up on requests that were refused or tried often enough; the others go again."""
+        problems = [error.code or "" for error in (batch.errors.data or [])] if batch.errors else []
+        too_many = "token_limit_exceeded" in problems
+        if batch.status == "failed" and not too_many:
+            details = "; ".join(
+                str(error.message) for error in ((batch.errors and batch.errors.data) or [])
+            )
+            raise UserError(f"the batch {state.batch_id} was refused: {details[:300]}")
+        if too_many:
+            # More tokens than the account may have in its queue: smaller batches, one at a time.
+            self._most_requests = max(1, len(held) // 2)
+            if len(held) == 1:
+                raise UserError("one request exceeds the account's limit of enqueued tokens")
+        for key, request in held.items():
+            if key not in self._missing:
+                continue
+            meaning, message = errors.get(key, (Meaning.PASSING, f"batch {batch.status}"))
+            if too_many:
+                self._tries[key] -= 1
+            elif meaning is Meaning.REFUSED:
+                self._fail(request, "refused", message)
+            elif self._tries[key] >= self._api.attempts:
+                self._fail(request, "unanswered", message)
+
+    def _fail(self, request: CompletionRequest, reason: str, detail: str) -> None:
+        del self._missing[request.key]
+        self._report.failed.append(Failure(request, reason, detail))
+
+    def _rows(self, file_id: str | None) -> Iterator[dict[str, Any]]:
+        if not file_id:
+            return
+        content = self._api.with_a_key(lambda client: client.files.content(file_id).content)
+        if content is None:
+            raise UserError(
+                f"no key can read {file_id}, the result of a batch: use the key that created it"
+            )
+        # Not `splitlines`, which also parts at characters that JSON may hold.
+        for line in content.split(b"\n"):
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
+
+    # Files.
+
+    def _most(self, held: dict[str, CompletionRequest]) -> Amount:
+        total = Amount()
+        for request in held.values():
+            total += self._api.budget.amount(request.most, self._api.discount)
+        return total
+
+    def _input(self, state: BatchState) -> Path:
+        return self._folder / f"{state.input_name}.input.jsonl"
+
+    def _state(self, state: BatchState) -> Path:
+        return self._folder / f"{state.input_name}.state.json"
+
+    def _save(self, state: BatchState) -> None:
+        with atomic_file(self._state(state)) as stream:
+            json.dump(asdict(state), stream)
+
+    def _done_with(self, state: BatchState) -> None:
+        state.collected = True
+        self._save(state)
+        self._input(state).unlink(missing_ok=True)
+
+    def _forget(self, state: BatchState) -> None:
+        self._state(state).unlink(missing_ok=True)
+        self._input(state).unlink(missing_ok=True)
+
+
+def _input_line(request: CompletionRequest) -> bytes:
+    row = {"custom_id": request.key, "method": "POST", "url": ENDPOINT, "body": request.body()}
+    return json.dumps(row).encode() + b"\n"
+
+
+def _row_answer(row: dict[str, Any]) -> Answer:
+    """The answer to one request of a batch, as if it had come alone."""
+    response = row.get("response") or {}
+    if not response:
+        error = row.get("error") or {"message": "no answer"}
+        return Answer(503, {}, json.dumps({"error": error}).encode())
+    return Answer(
+        int(response.get("status_code") or 500), {}, json.dumps(response.get("body")).encode()
+    )

@@ -1,0 +1,82 @@
+"""A cap on what may be spent: the most that a request can cost is reserved before it is sent."""
+
+from dataclasses import dataclass
+
+from scripts.lib.completions.pricing import NOTHING, Price, Usage
+from scripts.lib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most that may be spent, `None` for no cap."""
+
+    dollars: float | None = None
+    tokens: int | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Something spent or reserved."""
+
+    usage: Usage = NOTHING
+    dollars: float = 0.0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.usage + other.usage, self.dollars + other.dollars)
+
+    def __sub__(self, other: "Amount") -> "Amount":
+        return Amount(self.usage - other.usage, self.dollars - other.dollars)
+
+
+class Budget:
+    """What was spent, what is reserved for requests in flight, and whether one more fits.
+
+    Spent and reserved together never exceed a cap, unless a reply takes more than was asked for.
+    Raises `UserError` for a cap in dollars where the price is unknown.
+    """
+
+    def __init__(self, caps: Caps, price: Price | None) -> None:
+        if caps.dollars is not None and price is None:
+            raise UserError(
+                "label.client.budget.dollars is set, but the price of the model is unknown: set "
+                "label.client.price (input and output, dollars a million tokens)"
+            )
+        self._caps, self.price = caps, price
+        self.spent = Amount()
+        self._reserved = Amount()
+
+    def amount(self, usage: Usage, discount: float = 1.0) -> Amount:
+        """What `usage` costs, at `discount` times the price; no dollars where it is unknown."""
+        return Amount(usage, self.price.dollars(usage) * discount if self.price else 0.0)
+
+    def count_spent(self, amount: Amount) -> None:
+        """Count what earlier runs have paid for the same replies."""
+        self.spent += amount
+
+    def _exceeded(self, total: Amount) -> str | None:
+        caps = self._caps
+        if caps.requests is not None and total.usage.requests > caps.requests:
+            return f"label.client.budget.requests is {caps.requests}"
+        if caps.tokens is not None and total.usage.tokens > caps.tokens:
+            return f"label.client.budget.tokens is {caps.tokens}"
+        # The rounding of a sum is no overspending.
+        if caps.dollars is not None and total.dollars > caps.dollars * (1 + 1e-9):
+            return f"label.client.budget.dollars is {caps.dollars:g}"
+        return None
+
+    def reserve(self, most: Amount) -> str | None:
+        """Reserve the most that a request may take, or name the cap that it would exceed."""
+        exceeded = self._exceeded(self.spent + self._reserved + most)
+        if exceeded is None:
+            self._reserved += most
+        return exceeded
+
+    def commit(self, most: Amount) -> None:
+        """Reserve for what was sent by an earlier run, whatever the caps."""
+        self._reserved += most
+
+    def settle(self, most: Amount, taken: Amount) -> None:
+        """Count what a request took in place of what was reserved for it."""
+        self._reserved -= most
+        self.spent += taken

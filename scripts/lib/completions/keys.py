@@ -1,0 +1,103 @@
+"""API keys: where they come from, and what becomes of one that is refused.
+
+A key is in memory and in the header of a request, nowhere else: it has no text form, so that no log
+can show it, and everything that is written passes `redacted`.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.lib.errors import UserError
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key; messages call it by its `number`, counted from 1."""
+
+    number: int
+    secret: str = field(repr=False)
+
+
+def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[ApiKey]:
+    """The keys to use: of the key file where one is named, else of the environment.
+
+    `OPENAI_API_KEYS` holds several, parted by commas or spaces, `OPENAI_API_KEY` one. The file has
+    the original's form, `{"available": [...], "aborted": [...]}`; only the available ones are used.
+    Raises `UserError` where there is none, or one that no header can carry.
+    """
+    if key_file is not None:
+        secrets, where = _read_key_file(key_file)["available"], f"{key_file}: 'available'"
+    elif environment.get("OPENAI_API_KEYS", "").strip():
+        secrets = re.split(r"[,\s]+", environment["OPENAI_API_KEYS"].strip(" ,\n\t"))
+        where = "OPENAI_API_KEYS"
+    else:
+        secrets, where = [environment.get("OPENAI_API_KEY", "").strip()], "OPENAI_API_KEY"
+    secrets = list(dict.fromkeys(secret for secret in secrets if secret))
+    if not secrets:
+        raise UserError(
+            f"{where} holds no key"
+            if key_file is not None
+            else "OPENAI_API_KEY is not set: export it (or OPENAI_API_KEYS, or name a "
+            "label.client.key_file), or set 'label.endpoint: local' in config.yaml"
+        )
+    for number, secret in enumerate(secrets, start=1):
+        if not (secret.isascii() and secret.isprintable() and " " not in secret):
+            raise UserError(f"{where}: key {number} holds a character that no key has: mend it")
+    return [ApiKey(number, secret) for number, secret in enumerate(secrets, start=1)]
+
+
+def _read_key_file(path: Path) -> dict[str, list[str]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such key file: mend label.client.key_file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not text") from error
+    except ValueError as error:
+        # Not the error's own text: it may quote the file.
+        raise UserError(
+            f"{path}: is not JSON (no comments, no trailing commas): "
+            'write {"available": ["..."], "aborted": []}'
+        ) from error
+    for name in ("available", "aborted"):
+        listed = content.get(name, []) if isinstance(content, dict) else None
+        if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
+            raise UserError(f"{path}: '{name}' must be a list of keys")
+    return {"available": content.get("available", []), "aborted": content.get("aborted", [])}
+
+
+def move_to_aborted(path: Path, retired: list[ApiKey]) -> None:
+    """Rewrite a key file with the retired keys under `aborted`; its owner and mode stay.
+
+    Keys that were added meanwhile stay where they are.
+    """
+    content = _read_key_file(path)
+    secrets = {key.secret for key in retired}
+    moved = [secret for secret in content["available"] if secret in secrets]
+    if not moved:
+        return
+    content["available"] = [key for key in content["available"] if key not in secrets]
+    content["aborted"] = list(dict.fromkeys([*content["aborted"], *moved]))
+    state = path.stat()
+    partial = path.with_name(f".{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(descriptor)
+    os.chmod(partial, state.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(partial, state.st_uid, state.st_gid)
+    partial.replace(path)
+
+
+def redacted(text: str, keys: list[ApiKey]) -> str:
+    """A text in which every key that an endpoint may have repeated is blotted out."""
+    for key in keys:
+        text = text.replace(key.secret, f"[key {key.number}]")
+    return text

@@ -1,0 +1,94 @@
+"""The HTTP connection to an endpoint: one client for a run, whatever the number of keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from scripts.lib.completions.answers import Answer, Unanswered
+from scripts.lib.completions.keys import ApiKey
+from scripts.lib.errors import UserError
+
+# Sends the body of a chat completion request with a key. Raises `Unanswered` where nothing whole
+# comes back in time.
+Send = Callable[[ApiKey, bytes], Awaitable[Answer]]
+# Opens the way to an endpoint: the block's value sends.
+Connect = Callable[[], AbstractAsyncContextManager[Send]]
+
+
+class Transport:
+    """Sends the bodies of chat completion requests to an endpoint. An async context manager.
+
+    `timeout` (seconds) bounds each request from its first byte to its last. `connections` is the
+    most that may be open.
+    """
+
+    def __init__(self, base_url: str, timeout: float, connections: int) -> None:
+        self._base_url, self._timeout, self._connections = base_url, timeout, connections
+        self._headers: dict[ApiKey, Any] = {}
+
+    async def __aenter__(self) -> Send:
+        import httpx2
+        from openai import DefaultAioHttpClient
+
+        limits = httpx2.Limits(
+            max_connections=self._connections, max_keepalive_connections=self._connections
+        )
+        # The deadline is ours: one for the whole request, which those of a socket's calls are not.
+        self._http = DefaultAioHttpClient(limits=limits, timeout=None)
+        await self._http.__aenter__()
+        return self._send
+
+    async def __aexit__(self, *of_error: Any) -> None:
+        await self._http.__aexit__(*of_error)
+
+    def _prepare(self, key: ApiKey) -> Any:
+        """The headers that go with a key, parsed once; with the URL, which is the same for all."""
+        import httpx2
+
+        headers, url = headers_and_url(self._base_url, key, self._http)
+        self._url = httpx2.URL(url)
+        host = self._url.netloc.decode("ascii")
+        return self._headers.setdefault(
+            key, httpx2.Headers({"Host": host, **dict(self._http.headers), **headers})
+        )
+
+    async def _send(self, key: ApiKey, body: bytes) -> Answer:
+        import aiohttp
+        import httpx2
+
+        headers = self._headers.get(key) or self._prepare(key)
+        try:
+            async with asyncio.timeout(self._timeout):
+                # Not through the client's `create`: building its request and its types takes it a
+                # millisecond a request, as long as all else together (bench/labels.py).
+                request = httpx2.Request("POST", self._url, headers=headers, content=body)
+                response = await self._http.send(request)
+                return Answer(response.status_code, response.headers, response.content)
+        except TimeoutError as error:
+            raise Unanswered(f"no answer within {self._timeout:g} s", charged=True) from error
+        except (httpx2.ConnectError, aiohttp.ClientConnectorError) as error:
+            raise Unanswered(f"no connection ({_cause(error)})", charged=False) from error
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise UserError(f"{self._base_url}: is not a URL: mend OPENAI_BASE_URL") from error
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unanswered(f"the connection broke ({_cause(error)})", charged=True) from error
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join(str(error).split())[:150] or type(error).__name__
+
+
+def headers_and_url(base_url: str, key: ApiKey, http: Any) -> tuple[dict[str, str], str]:
+    """What the openai client would send with a chat completion request, and where to.
+
+    It reads the organisation and the project from OPENAI_ORG_ID and OPENAI_PROJECT_ID.
+    """
+    import openai
+
+    client = openai.AsyncOpenAI(
+        base_url=base_url, api_key=key.secret, max_retries=0, http_client=http
+    )
+    headers = {**client.default_headers, **client.auth_headers}
+    kept = {name: value for name, value in headers.items() if isinstance(value, str)}
+    return kept, f"{str(client.base_url).rstrip('/')}/chat/completions"
