@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.openai_server import KeyState, OpenAIServer
 
 # No law is a matter of time; and with CI set, the same commit is tried on the same examples.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
@@ -145,79 +145,13 @@ assert add_numbers(-1, 1) == 0
 ```"""
 
 
-class LabelEndpoint:
-    """A real OpenAI-compatible HTTP server on loopback with a scripted model behind it.
+class LabelEndpoint(OpenAIServer):
+    """The API on loopback, with a scripted model and one good key."""
 
-    `requests` holds the body of every request that it answered. `reply` is what it answers, or
-    makes the answer to a request's body. `status` other than 200 makes it refuse; `delay` (seconds)
-    makes it slow.
-    """
+    key = "sk-test-key-of-the-label-endpoint"
 
-    key = "test-key"
-
-    def __init__(self) -> None:
-        self.requests: list[dict] = []
-        self.status = 200
-        self.delay = 0.0
-        self.reply: str | Callable[[dict], str] = REPLY
-        self._lock = threading.Lock()
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.headers["Authorization"] != f"Bearer {endpoint.key}":
-                    return self.answer(401, {"error": {"message": "wrong key"}})
-                if endpoint.status != 200:
-                    return self.answer(endpoint.status, {"error": {"message": "refused"}})
-                threading.Event().wait(endpoint.delay)
-                with endpoint._lock:
-                    endpoint.requests.append(body)
-                reply = endpoint.reply
-                text = reply(body) if callable(reply) else reply
-                return self.answer(200, completion(body["model"], text))
-
-            def answer(self, status: int, body: dict) -> None:
-                content = json.dumps(body).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("Content-Type", "application/json")
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:
-                    pass  # The client was killed: that is what some tests are about.
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the server and free its port."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def completion(model: str, text: str) -> dict:
-    """The body of a chat completion."""
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": text},
-            }
-        ],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-    }
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**{"keys": {self.key: KeyState()}, "reply": REPLY, **settings})
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.records import Drop, Generation, Instruction, Label, Rejection, Verified
-from tests.conftest import toy_config, toy_project
+from tests.conftest import REPLY, LabelEndpoint, toy_config, toy_project
 
 # The declared outputs of a run, in the order of the stages.
 OUTPUTS = [
@@ -154,20 +155,20 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
     finished_toy, tmp_path: Path, tiny_model: Path
 ) -> None:
     finished, _ = finished_toy
-    from tests.conftest import LabelEndpoint
-
     endpoint = LabelEndpoint()
     project = toy_project(tmp_path / "killed", tiny_model, endpoint)
     log = project.path / "logs" / "toy"
 
     def journal_lines() -> int:
-        journal = project.path / ".cache" / "completions" / "toy.jsonl"
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+        return sum(
+            path.read_bytes().count(b"\n")
+            for path in (project.path / ".cache" / "completions").glob("*.jsonl")
+        )
 
     def batches() -> int:
         return len(list((project.path / ".cache" / "generations").glob("*/[0-9]*.jsonl")))
 
-    endpoint.delay = 0.3
+    endpoint.latency = 0.3
     stages = {
         # os.kill ends Snakemake alone, os.killpg all that it started as well.
         "train": ((log / "train_generator.log").exists, os.killpg),
@@ -180,7 +181,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
     for stage, (ready, kill) in stages.items():
         assert kill_when(project, ready, kill), f"the run was over before {stage}"
         if stage == "label again":
-            endpoint.delay = 0.0
+            endpoint.latency = 0.0
         deadline = time.monotonic() + 30
         while (left := descendants_of(project.path)) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -192,8 +193,12 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
 
     # No reply that was in the journal has been asked for again: at most those in flight when the
     # run was killed were.
-    entries = project.rows(".cache/completions/toy.jsonl")
-    keys = [entry["completion"]["key"] for entry in entries]
+    entries = [
+        entry
+        for path in (project.path / ".cache" / "completions").glob("*.jsonl")
+        for entry in project.rows(str(path.relative_to(project.path)))
+    ]
+    keys = [entry["key"] for entry in entries if "key" in entry]
     labels = project.rows("results/toy_labeled.jsonl")
     assert len(set(keys)) == len(keys) == len(labels)
     in_flight = 3
@@ -202,65 +207,43 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small tmpfs can only be mounted by root")
-def test_a_full_disk_is_one_line_and_loses_no_reply(finished_toy, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    finished, endpoint = finished_toy
+def test_a_full_disk_is_one_line_and_loses_no_reply(
+    finished_toy, tmp_path: Path, tiny_model: Path
+) -> None:
+    finished, _ = finished_toy
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)])
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(small)])
     if mounted.returncode:
         pytest.skip("this machine does not let us mount a tmpfs")
+    project = copy.copy(finished)
+    project.path = tmp_path / "full"
+    shutil.copytree(finished.path, project.path)
+    shutil.rmtree(project.path / ".cache")
+    (project.path / ".cache").symlink_to(small)
+    project.overlay = project.path / "overlay.json"
+    config = toy_config(tiny_model)
+    # As long a reply as it takes to fill the disk some way into the run.
+    config["label"] |= {"replies": 8, "model": "long-winded"}
+    project.configure(config)
+    endpoint = LabelEndpoint(reply=REPLY + "\n" + "x" * 30_000)
+    project.environment |= {"OPENAI_BASE_URL": endpoint.url}
     try:
-        command = [
-            sys.executable,
-            "-m",
-            "scripts.label_instructions",
-            "--task",
-            "tasks/toy.yaml",
-            "--instructions",
-            "results/toy_instructions.jsonl",
-            "--endpoint",
-            "openai",
-            "--model",
-            "other",
-            "--replies",
-            "20",
-            "--min-tests",
-            "1",
-            "--temperature",
-            "0.4",
-            "--top-p",
-            "1",
-            "--max-tokens",
-            "9",
-            "--in-flight",
-            "2",
-            "--timeout",
-            "30",
-            "--attempts",
-            "1",
-            "--seed",
-            "1",
-            "--journal",
-            str(small / "journal.jsonl"),
-            "--server-log",
-            str(tmp_path / "server.log"),
-            "--labeled",
-            str(small / "labeled.jsonl"),
-        ]
-        done = subprocess.run(
-            command, cwd=finished.path, env=finished.environment, text=True, capture_output=True
-        )
+        done = project.run("results/toy_labeled.jsonl")
         assert done.returncode == 1
-        assert "journal.jsonl: the disk is full: free some space" in done.stderr
-        assert "Traceback" not in done.stderr
-        assert not (small / "labeled.jsonl").exists()
-        lines = (small / "journal.jsonl").read_text().splitlines()
-        assert len(lines) > 5
-        assert all(json.loads(line)["completion"]["text"] == endpoint.reply for line in lines)
+        assert "the disk is full: free some space" in done.stdout
+        assert "Traceback" not in done.stdout
+        assert not (project.path / "results/toy_labeled.jsonl").exists()
+        lines = [
+            line
+            for path in (small / "completions").glob("*.jsonl")
+            for line in path.read_bytes().splitlines()
+        ]
+        # Every reply that was paid for is there.
+        assert 5 < len(lines) == endpoint.counts[200]
+        assert all(json.loads(line)["response"] for line in lines)
     finally:
+        endpoint.close()
         subprocess.run(["umount", str(small)], check=True)
 
 

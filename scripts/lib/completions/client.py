@@ -195,6 +195,9 @@ class _Run:
             if not self._admission.alive:
                 self._stop(self._no_key_left())
                 break
+            if self._outage() and self._has_fresh():
+                # Whether the endpoint works shows a request that has never failed.
+                self._pending.rotate(1)
             job = self._pending[0]
             most = self._budget.amount(job.request.most)
             if exceeded := self._budget.reserve(most):
@@ -219,6 +222,10 @@ class _Run:
 
     def _outage(self) -> bool:
         return self._faults_in_a_row >= OUTAGE_AFTER
+
+    def _has_fresh(self) -> bool:
+        """Whether a request waits that was never tried: those tried before stand in front."""
+        return bool(self._pending) and not self._pending[-1].attempts
 
     def _stop_if_hopeless(self, now: float, ready_at: float) -> None:
         if ready_at != float("inf") and ready_at - now > self._patience.outage:
@@ -392,9 +399,9 @@ class _Run:
         else:
             concurrency.failed()
         self._faults_in_a_row += 1
-        others = len(self._pending) + len(self._delayed) + len(self._open) - 1
-        # In an outage a try says nothing about its request: it is the endpoint that failed.
-        if self._successes > successes or not self._client.replied or not others:
+        # In an outage a try says nothing about its request: it is the endpoint that failed. When
+        # no request is left that could tell the one from the other, the tries count again.
+        if self._successes > successes or not self._client.replied or not self._has_fresh():
             job.tries += 1
         if job.tries >= self._patience.attempts:
             self._fail(job, "unanswered", message)

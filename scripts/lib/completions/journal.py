@@ -285,9 +285,9 @@ class Journal:
             self._numbers[""] = len(self._files) - 1
         start = self._end
         try:
-            written = os.write(self._own.fileno(), line)
+            written = 0
             while written < len(line):
-                written += os.write(self._own.fileno(), line[written:])
+                written += os.pwrite(self._own.fileno(), line[written:], start + written)
         except OSError as error:
             os.ftruncate(self._own.fileno(), start)
             error.filename = self._own.name

@@ -1,0 +1,350 @@
+"""The laws of admission, for all inputs: a clock that skips waiting, a scripted endpoint."""
+
+import asyncio
+import itertools
+import json
+import random
+from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from scripts.lib.completions.admission import Admission, Forecast, Lane, Lease
+from scripts.lib.completions.answers import Answer, Unanswered, duration, limit_in
+from scripts.lib.completions.buckets import TokenBucket
+from scripts.lib.completions.budget import Budget, Caps
+from scripts.lib.completions.client import Client, Patience
+from scripts.lib.completions.concurrency import CUT, AdaptiveLimit
+from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.keys import ApiKey
+from scripts.lib.completions.pricing import Price, usage_of
+from tests.completions.asking import request, run_skipping
+
+amounts = st.floats(0.01, 500)
+
+
+@given(
+    limit=st.floats(1, 10_000),
+    steps=st.lists(st.tuples(st.floats(0, 5), amounts, st.floats(0, 1)), max_size=60),
+)
+def test_no_span_of_time_holds_more_than_the_bucket(limit, steps) -> None:
+    bucket, now = TokenBucket(limit, 0.0), 0.0
+    taken: list[tuple[float, float]] = []
+    for wait, amount, refund in steps:
+        now += wait
+        now = max(now, bucket.ready_at(now, amount))
+        bucket.take(now, amount)
+        # What comes back was not used.
+        bucket.give(now, refund * amount)
+        taken.append((now, amount * (1 - refund)))
+    for first, last in itertools.combinations_with_replacement(range(len(taken)), 2):
+        span = taken[last][0] - taken[first][0]
+        total = sum(amount for _, amount in taken[first : last + 1])
+        excess = max((amount for _, amount, _ in steps[first : last + 1]), default=0)
+        most = bucket.capacity + bucket.rate * span + max(0.0, excess - bucket.capacity)
+        assert total <= most * (1 + 1e-6) + 1e-6
+    # And a little less than the limit, so that no minute holds more than it.
+    assert bucket.capacity + 60 * bucket.rate <= max(limit, 0.99 * limit + 1)
+
+
+@given(limit=st.floats(1, 1000), amount=amounts)
+def test_whoever_waits_as_told_may_take(limit: float, amount: float) -> None:
+    bucket = TokenBucket(limit, 0.0)
+    bucket.take(0.0, amount)
+    ready = bucket.ready_at(1.0, amount)
+    assert bucket.ready_at(ready, amount) == pytest.approx(ready)
+
+
+def test_a_limit_that_falls_or_rises_is_followed() -> None:
+    bucket = TokenBucket(6000, 0.0)
+    bucket.resize(0.0, 60)
+    assert bucket.ready_at(0.0, 1) == 0.0
+    bucket.take(0.0, 1)
+    assert bucket.ready_at(0.0, 1) == pytest.approx(1 / 0.99)
+    bucket.lower_to(10.0, 0.0)
+    assert bucket.ready_at(10.0, 1) == pytest.approx(10 + 1 / 0.99)
+
+
+class Meter:
+    """An endpoint of a given capacity: replies take longer once more requests are open."""
+
+    def __init__(self, limit: AdaptiveLimit, capacity: int, refuses: bool) -> None:
+        self.limit, self.capacity, self.refuses = limit, capacity, refuses
+        self.now, self.history = 0.0, []
+
+    def round(self) -> None:
+        """Send a whole limit's worth and hear of it."""
+        began, number = self.now, self.limit.limit
+        for _ in range(number):
+            self.limit.opened(began)
+        latency = 1.0 if self.refuses else max(1.0, number / self.capacity)
+        self.now += latency
+        for at in range(number):
+            self.limit.closed()
+            if self.refuses and at >= self.capacity:
+                self.limit.congested(self.now, began)
+            else:
+                self.limit.replied(self.now, latency)
+        self.history.append(self.limit.limit)
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize("capacity", [3, 20, 100, 400])
+def test_the_limit_finds_what_the_endpoint_bears(capacity: int, refuses: bool) -> None:
+    endpoint = Meter(AdaptiveLimit(16, 4096), capacity, refuses)
+    for _ in range(150):
+        endpoint.round()
+    settled = endpoint.history[-50:]
+    assert min(settled) >= 0.5 * capacity
+    # An endpoint that queues is asked for more than it can do at once, but not without bound.
+    assert max(settled) <= max(33, (1.6 if refuses else 2.2) * capacity)
+
+
+def test_the_limit_doubles_at_first_and_only_when_it_is_used() -> None:
+    limit = AdaptiveLimit(16, 100)
+    now = 0.0
+    for _ in range(40):
+        limit.opened(now)
+        limit.replied(now + 1, 1.0)
+        limit.closed()
+    assert limit.limit == 16, "one at a time does not saturate it"
+    endpoint = Meter(limit, 1000, refuses=True)
+    for _ in range(5):
+        endpoint.round()
+    assert endpoint.history[:4] == [32, 64, 100, 100]
+
+
+def test_there_is_one_cut_a_cool_down() -> None:
+    limit = AdaptiveLimit(100, 100)
+    for _ in range(100):
+        limit.opened(0.0)
+    for at in range(50):
+        limit.congested(1.0 + at / 1000, 0.0)
+    assert limit.limit == int(100 * CUT)
+    # Sent before the cut, heard of long after it.
+    for _ in range(50):
+        limit.congested(60.0, 0.5)
+    assert limit.limit == int(100 * CUT)
+    for _ in range(50):
+        limit.congested(60.0, 30.0)
+    assert limit.limit == int(100 * CUT * CUT)
+
+
+def test_a_forecast_starts_at_the_most_and_learns() -> None:
+    forecast = Forecast()
+    assert forecast.cost(100, 1000).expected == 1100
+    for _ in range(100):
+        forecast.learn(100, 80, 200)
+    cost = forecast.cost(100, 1000)
+    assert cost.expected == pytest.approx(280, rel=0.05)
+    assert cost.most == pytest.approx(1080, rel=0.05)
+    forecast.learn(100, 0, 0)
+    assert forecast.cost(100, 1000) == cost
+
+
+def lane_of(**limits: float | None) -> Lane:
+    return Lane(ApiKey(1, "k"), limits.get("requests"), limits.get("tokens"))
+
+
+def test_a_lane_learns_its_limits_and_keeps_below_the_configured_ones() -> None:
+    lane, cost = lane_of(requests=600), Forecast().cost(10, 90)
+    assert lane.ready_at(0.0, cost) == 0.0
+    headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "6000"}
+    lane.learn(0.0, {**headers, "x-ratelimit-remaining-tokens": "0"})
+    # A full charge of 100 tokens, at 99 a second.
+    assert lane.ready_at(0.0, cost) == pytest.approx(59.4 / 99)
+    lane.learn(1.0, {"x-ratelimit-limit-requests": "60000"})
+    lane.take(1.0, 0)
+    for _ in range(6):
+        lane.take(1.0, 0)
+    assert lane.ready_at(1.0, Forecast().cost(0, 0)) > 1.0, "600 of the config stay the most"
+
+
+def test_the_limits_of_a_day_are_not_paced_by() -> None:
+    headers = {"x-ratelimit-limit-requests": "10000", "x-ratelimit-remaining-requests": "9000"}
+    assert limit_in({**headers, "x-ratelimit-reset-requests": "2h24m0s"}, "requests") is None
+    assert limit_in({**headers, "x-ratelimit-reset-requests": "6s"}, "requests").a_minute == 10000
+    assert limit_in({"x-ratelimit-limit-requests": "many"}, "requests") is None
+    assert limit_in({}, "tokens") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("20ms", 0.02),
+        ("1.5s", 1.5),
+        ("6m0s", 360.0),
+        ("1h2m3s", 3723.0),
+        ("", None),
+        ("soon", None),
+    ],
+)
+def test_durations_are_read(text: str, seconds: float | None) -> None:
+    assert duration(text) == seconds
+
+
+def test_a_large_request_is_not_overtaken() -> None:
+    """It waits for a full bucket, no longer, and then the small ones wait for its debt."""
+    admission = Admission([ApiKey(1, "a")], AdaptiveLimit(99, 99), None, 600)
+    small, large = (0, 1), (0, 500)
+    assert isinstance(admission.admit(0.0, *large), Lease)
+    ready = admission.admit(0.0, *large)
+    assert ready == pytest.approx(500 / 9.9)
+    assert isinstance(admission.admit(ready, *large), Lease)
+    assert admission.admit(ready, *small) > ready + 40
+
+
+def test_the_key_that_is_ready_first_is_taken() -> None:
+    admission = Admission([ApiKey(1, "a"), ApiKey(2, "b")], AdaptiveLimit(99, 99), 60)
+    leases = [admission.admit(0.0, 0, 1) for _ in range(2)]
+    assert [lease.lane.key.number for lease in leases] == [1, 2]
+    assert isinstance(admission.admit(0.0, 0, 1), float)
+    leases[1].lane.retired = "refused"
+    lease = admission.admit(5.0, 0, 1)
+    assert lease.lane.key.number == 1
+    assert isinstance(admission.admit(5.0, 0, 1), float), "a retired key is not asked"
+
+
+@dataclass
+class Script:
+    """An endpoint that answers by chance, and remembers what was sent with which key, and when."""
+
+    chance: random.Random
+    faults: dict[str, float]
+    dead_keys: set[str]
+    sent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    open: int = 0
+    most_open: int = 0
+    requests: int = 0
+    tokens: int = 0
+    replies: Counter = field(default_factory=Counter)
+
+    async def __call__(self, key: ApiKey, body: bytes) -> Answer:
+        now = asyncio.get_running_loop().time()
+        self.sent[key.secret].append(now)
+        self.requests += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await asyncio.sleep(self.chance.expovariate(1.0))
+            return self._answer(key, json.loads(body))
+        finally:
+            self.open -= 1
+
+    def _answer(self, key: ApiKey, body: dict) -> Answer:
+        drawn = self.chance.random()
+        if key.secret in self.dead_keys:
+            return Answer(401, {}, b"{}")
+        for kind, probability in self.faults.items():
+            drawn -= probability
+            if drawn < 0:
+                return self._fault(kind, body)
+        text = body["messages"][0]["content"]
+        self.replies[text] += 1
+        completion = self.chance.randint(1, body["max_tokens"])
+        self.tokens += len(text) // 4 + completion
+        usage = {"prompt_tokens": len(text) // 4, "completion_tokens": completion}
+        choice = {"message": {"content": "hi"}, "finish_reason": "stop"}
+        return Answer(200, {}, json.dumps({"choices": [choice], "usage": usage}).encode())
+
+    def _fault(self, kind: str, body: dict) -> Answer:
+        if kind == "timeout":
+            # The endpoint has worked for it.
+            self.tokens += len(body["messages"][0]["content"]) // 4 + body["max_tokens"]
+            raise Unanswered("no answer in time", charged=True)
+        if kind == "unreachable":
+            raise Unanswered("no connection", charged=False)
+        return Answer(int(kind), {"retry-after": "2"}, b'{"error": {"message": "no"}}')
+
+
+probability = st.floats(0, 0.2)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    number=st.integers(1, 60),
+    keys=st.integers(1, 3),
+    dead=st.sampled_from([0, 0, 0, 1, 3]),
+    in_flight=st.integers(1, 30),
+    per_minute=st.one_of(st.none(), st.integers(5, 600)),
+    tokens_per_minute=st.one_of(st.none(), st.integers(500, 50_000)),
+    faults=st.fixed_dictionaries(
+        dict.fromkeys(("429", "500", "400", "timeout", "unreachable"), probability)
+    ),
+    caps=st.builds(
+        Caps,
+        dollars=st.one_of(st.none(), st.none(), st.floats(0.0, 0.1)),
+        tokens=st.one_of(st.none(), st.none(), st.integers(0, 60_000)),
+        requests=st.one_of(st.none(), st.none(), st.integers(0, 100)),
+    ),
+)
+def test_no_limit_is_exceeded_and_every_row_has_one_end(
+    tmp_path_factory,
+    seed,
+    number,
+    keys,
+    dead,
+    in_flight,
+    per_minute,
+    tokens_per_minute,
+    faults,
+    caps,
+) -> None:
+    secrets = [f"key-{at}" for at in range(keys)]
+    script = Script(random.Random(seed), faults, set(secrets[:dead]))
+    price = Price(1.0, 10.0, "config")
+
+    @asynccontextmanager
+    async def connect():
+        yield script
+
+    client = Client(
+        connect,
+        Admission(
+            [ApiKey(at, secret) for at, secret in enumerate(secrets, start=1)],
+            AdaptiveLimit(4, in_flight),
+            per_minute,
+            tokens_per_minute,
+        ),
+        Budget(caps, price),
+        Patience(attempts=3, outage=300, drain=5),
+    )
+    asked = [
+        request(f"{at} " + "x" * (40 * at), parameters=(("max_tokens", 1 + 7 * at),))
+        for at in range(number)
+    ]
+    with Journal(tmp_path_factory.mktemp("journal"), "test") as journal:
+        report = run_skipping(client.complete_async(asked, journal, lambda *_: None))
+        done = [one for one in asked if one.key in journal]
+        usage = sum((usage_of(journal.entry(one.key)["response"]).tokens for one in done), 0)
+
+    # Every row has exactly one end.
+    failed = [failure.request.key for failure in report.failed]
+    assert report.done == len(done)
+    assert len(failed) == len(set(failed))
+    assert not set(failed) & {one.key for one in done}
+    assert report.done + len(failed) + report.not_sent == number
+    assert all(failure.reason in ("refused", "unanswered") for failure in report.failed)
+    assert report.stop is not None or report.not_sent == 0
+    assert all(times == 1 for times in script.replies.values()), "no reply was paid for twice"
+
+    # No limit was exceeded.
+    assert script.most_open <= in_flight
+    assert script.open == 0 == client.admission.concurrency.open
+    if per_minute is not None:
+        for times in script.sent.values():
+            for first in range(len(times)):
+                within = sum(1 for at in times[first:] if at < times[first] + 60)
+                assert within <= max(per_minute, 0.99 * per_minute + 1) + 1e-6
+    assert caps.requests is None or script.requests <= caps.requests
+    assert caps.tokens is None or script.tokens <= caps.tokens
+    spent = client.budget.spent
+    assert spent.usage.requests == script.requests
+    assert spent.usage.tokens >= script.tokens >= usage
+    assert caps.dollars is None or spent.dollars <= caps.dollars * (1 + 1e-6)
+
+    event(type(report.stop).__name__)

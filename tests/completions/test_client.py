@@ -1,0 +1,443 @@
+"""The label client against a server that behaves, and misbehaves, like the API; real sockets."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.completions.answers import Answer, Meaning, judge
+from scripts.lib.completions.budget import Caps
+from scripts.lib.completions.journal import Journal, entries
+from scripts.lib.completions.pricing import Price
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted, NoKeyLeft
+from tests.completions.asking import ask, asked_again, client_of, request, requests
+from tests.openai_server import KeyState, OpenAIServer
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server():
+    with OpenAIServer() as server:
+        yield server
+
+
+def test_every_reply_is_asked_for_once(tmp_path: Path, server) -> None:
+    asked = requests(10)
+    seen = []
+    report = ask(
+        client_of(server.url),
+        tmp_path,
+        [*asked, *asked],
+        on_reply=lambda one, response: seen.append((one.key, response["usage"])),
+    )
+    assert (report.done, report.failed, report.not_sent, report.stop) == (10, [], 0, None)
+    assert len(server.requests) == len(seen) == 10
+    assert ask(client_of(server.url), tmp_path, [*asked, request("new")]).done == 1
+    assert len(server.requests) == 11
+    assert server.requests[-1] == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "new"}],
+        "max_tokens": 5,
+        "temperature": 0.5,
+    }
+    with Journal(tmp_path, "test") as journal:
+        assert journal[asked[0].key].text == server.reply
+        entry = journal.entry(asked[0].key)
+    assert entry["request"]["messages"] == asked[0].chat()
+    assert entry["headers"]["x-request-id"].startswith("req_")
+    [attempt] = entry["attempts"]
+    assert (attempt["outcome"], attempt["key"]) == ("reply", 1)
+
+
+FAULTS = [
+    "429",
+    "429_retry_after",
+    "500",
+    "503",
+    "reset",
+    "hang",
+    "truncated",
+    "garbage",
+    "empty_choices",
+    "error_in_200",
+    "html_502",
+]
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_passing_fault_is_tried_again(tmp_path: Path, server, kind: str) -> None:
+    # Of the sixth request only: nothing is wrong with the endpoint as such.
+    server.fault_for = lambda body, seen: (
+        kind if body["messages"][0]["content"] == "question 5" and not seen else None
+    )
+    report = ask(client_of(server.url, timeout=0.5), tmp_path, requests(12))
+    assert (report.done, report.failed, report.stop) == (12, [], None)
+    assert len(server.requests) == 13
+    with Journal(tmp_path, "test") as journal:
+        attempts = journal.entry(requests(12)[5].key)["attempts"]
+    assert len(attempts) == 2
+    assert attempts[0]["outcome"] != "reply"
+
+
+def test_a_row_that_never_works_fails_with_its_reason_and_no_other_does(tmp_path, server) -> None:
+    kinds = {"question 3": "400", "question 7": "500", "question 8": "truncated"}
+    server.fault_for = lambda body, seen: kinds.get(body["messages"][0]["content"])
+    report = ask(client_of(server.url, attempts=3), tmp_path, requests(40))
+    assert report.done == 37
+    found = {one.request.messages[0][1]: (one.reason, one.detail) for one in report.failed}
+    assert found["question 3"][0] == "refused"
+    assert "maximum context length" in found["question 3"][1]
+    assert found["question 7"] == (
+        "unanswered",
+        "HTTP 500: The server had an error while processing your request.",
+    )
+    assert found["question 8"][0] == "unanswered"
+    assert Counter(body["messages"][0]["content"] for body in server.requests)["question 7"] == 3
+    failures = [entry for entry in entries(tmp_path) if "failed" in entry]
+    assert sorted(entry["reason"] for entry in failures) == ["refused", "unanswered", "unanswered"]
+    # A truncated reply may have been charged for; a refusal was not.
+    assert sorted(entry["lost"]["completion_tokens"] for entry in failures) == [0, 0, 3 * 50]
+    server.fault_for = None
+    again = asked_again(tmp_path, requests(40))
+    assert len(again) == 3
+    assert ask(client_of(server.url), tmp_path, requests(40)).done == 3
+
+
+def test_rate_limits_delay_and_lose_nothing(tmp_path: Path, server) -> None:
+    """More refusals than a request has attempts: they are not the request's fault."""
+    server.fault_for = lambda body, seen: "429_retry_after" if seen < 6 else None
+    report = ask(client_of(server.url, attempts=1), tmp_path, requests(8))
+    assert (report.done, report.failed, report.stop) == (8, [], None)
+    assert server.counts["429_retry_after"] == 48
+
+
+def test_limits_are_learnt_from_the_headers(tmp_path: Path, server) -> None:
+    server.requests_per_minute, server.burst_seconds = 1200, 1.0
+    began = time.monotonic()
+    report = ask(client_of(server.url, in_flight=50), tmp_path, requests(60))
+    assert report.done == 60
+    assert server.counts[429] == 0
+    # 20 a second, of which the first 20 may come at once.
+    assert time.monotonic() - began > 1.5
+
+
+@pytest.mark.parametrize("status", ["quota", "invalid", "forbidden"])
+def test_one_bad_key_of_five_is_retired_alone(tmp_path: Path, server, capfd, status: str) -> None:
+    keys = tuple(f"sk-secret-{number}" for number in range(5))
+    server.keys = {key: KeyState() for key in keys}
+    server.keys[keys[2]] = KeyState(status)
+    report = ask(client_of(server.url, keys), tmp_path, requests(60))
+    assert (report.done, report.failed, report.stop) == (60, [], None)
+    by_key = Counter(entry.key for entry in server.log if entry.status != 200)
+    assert set(by_key) == {keys[2]}
+    assert by_key[keys[2]] <= 8, "no more than were in flight when the first was refused"
+    assert {entry.key for entry in server.log} == set(keys)
+    said = "".join(capfd.readouterr())
+    assert said.count("key 3 is not used any more") == 1
+    assert_no_secret(keys, tmp_path, said)
+
+
+def assert_no_secret(keys: tuple[str, ...], folder: Path, *texts: str) -> None:
+    written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    for key in keys:
+        assert all(key not in text for text in texts)
+        assert all(key.encode() not in content for content in written)
+
+
+def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, server) -> None:
+    server.keys = {"sk-a": KeyState(quota_after=5), "sk-b": KeyState()}
+    report = ask(client_of(server.url, ("sk-a", "sk-b")), tmp_path, requests(40))
+    assert (report.done, report.stop) == (40, None)
+
+
+def test_all_keys_dead_stops_cleanly_and_can_go_on(tmp_path: Path, server, capfd) -> None:
+    server.keys = {"sk-a": KeyState(quota_after=5), "sk-b": KeyState("invalid")}
+    report = ask(client_of(server.url, ("sk-a", "sk-b")), tmp_path, requests(40))
+    assert isinstance(report.stop, NoKeyLeft)
+    assert report.stop.status == 4
+    assert "1 no quota left, 1 key refused" in str(report.stop)
+    # What was in flight when the quota ended was answered and is kept.
+    assert report.done + report.not_sent == 40
+    assert 5 <= report.done == server.counts[200]
+    assert_no_secret(("sk-a", "sk-b"), tmp_path, *capfd.readouterr(), str(report.stop))
+    server.keys = {"sk-c": KeyState()}
+    assert ask(client_of(server.url, ("sk-c",)), tmp_path, requests(40)).done == report.not_sent
+
+
+def test_a_wrong_model_or_path_stops_at_the_first_request(tmp_path: Path, server) -> None:
+    report = ask(client_of(server.url.replace("/v1", "/v9")), tmp_path, requests(9))
+    assert "does not know the model or the path" in str(report.stop)
+    assert (report.done, report.not_sent) == (0, 9)
+
+
+def test_what_is_always_refused_stops_after_a_few(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: "400"
+    report = ask(client_of(server.url), tmp_path, requests(9))
+    assert "refuses the requests" in str(report.stop)
+    assert "maximum context length" in str(report.stop)
+    assert (report.done, len(report.failed), report.not_sent) == (0, 3, 6)
+
+
+def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path, server) -> None:
+    server.close()
+    report = ask(client_of(server.url, attempts=2), tmp_path, requests(5))
+    assert isinstance(report.stop, EndpointDown)
+    assert report.stop.status == 5
+    assert f"{server.url} cannot be reached" in str(report.stop)
+    assert len(report.failed) + report.not_sent == 5
+
+
+def test_no_row_is_lost_to_an_outage(tmp_path: Path) -> None:
+    """The endpoint goes away for longer than a row's attempts last, and comes back."""
+    first = OpenAIServer(latency=0.02)
+    port, second = first.port, []
+
+    def restart() -> None:
+        while sum(first.answered.values()) < 30:
+            time.sleep(0.01)
+        first.close()
+        time.sleep(2.5)
+        second.append(OpenAIServer(port=port))
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    report = ask(client_of(first.url, attempts=2), tmp_path, requests(150))
+    thread.join()
+    second[0].close()
+    assert (report.done, report.failed, report.stop) == (150, [], None)
+
+
+def test_the_breaker_opens_when_nothing_comes_back(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: (
+        None if body["messages"][0]["content"] == "question 0" else "429"
+    )
+    report = ask(client_of(server.url, outage=3.0), tmp_path, requests(20))
+    assert isinstance(report.stop, EndpointDown)
+    assert "Rate limit reached" in str(report.stop)
+    assert (report.done, report.failed, report.not_sent) == (1, [], 19)
+
+
+def test_a_long_wait_is_told_and_not_waited_for(tmp_path: Path, server) -> None:
+    server.fault_retry_after = 5000
+    server.fault_for = lambda body, seen: "429_retry_after"
+    report = ask(client_of(server.url), tmp_path, requests(3))
+    assert isinstance(report.stop, EndpointDown)
+    assert "asks to wait 5000 s" in str(report.stop)
+
+
+@pytest.mark.parametrize(
+    "caps", [Caps(requests=25), Caps(tokens=2000), Caps(dollars=0.004)], ids=str
+)
+def test_a_cap_is_never_exceeded_and_a_higher_one_goes_on(
+    tmp_path: Path, server, caps: Caps
+) -> None:
+    server.latency = 0.01
+    price = Price(input=1.0, output=5.0, source="config")
+    client = client_of(server.url, caps=caps, price=price)
+    report = ask(client, tmp_path, requests(200))
+    assert isinstance(report.stop, BudgetReached)
+    assert report.stop.status == 3
+    assert report.done + report.not_sent == 200
+    assert 0 < report.done == server.counts[200]
+    usage = client.budget.spent.usage
+    assert caps.requests is None or usage.requests == len(server.requests) == 25
+    assert caps.tokens is None or 1850 < usage.tokens <= 2000
+    assert caps.dollars is None or 0.0035 < price.dollars(usage) <= 0.004
+    with Journal(tmp_path, "test") as journal:
+        spent = journal.spent([one.key for one in requests(200)], price)
+    assert spent.usage == usage
+    # The next run counts what this one has spent.
+    again = client_of(server.url, caps=caps, price=price)
+    again.budget.count_spent(spent)
+    assert isinstance(ask(again, tmp_path, requests(200)).stop, BudgetReached)
+    assert ask(client_of(server.url), tmp_path, requests(200)).done == report.not_sent
+
+
+def test_a_hanging_request_ends_at_its_deadline(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: (
+        "hang" if body["messages"][0]["content"] == "question 4" else None
+    )
+    began = time.monotonic()
+    report = ask(client_of(server.url, timeout=0.4, attempts=2), tmp_path, requests(30))
+    assert report.done == 29
+    assert report.failed[0].detail == "no answer within 0.4 s"
+    assert time.monotonic() - began < 15
+
+
+def test_an_error_of_the_callback_ends_the_run_and_keeps_the_replies(tmp_path, server) -> None:
+    def broken(one, response) -> None:
+        raise ZeroDivisionError
+
+    report = ask(client_of(server.url), tmp_path, requests(30), on_reply=broken)
+    assert isinstance(report.stop, ZeroDivisionError)
+    assert report.done + report.not_sent == 30
+    assert len(asked_again(tmp_path, requests(30))) == report.not_sent
+
+
+RUN = """
+import sys
+from pathlib import Path
+from scripts.lib.console import run_step
+from tests.completions.asking import ask, client_of, requests
+def main():
+    report = ask(client_of(sys.argv[1], in_flight=10, drain=float(sys.argv[4])),
+                 Path(sys.argv[2]), requests(int(sys.argv[3])))
+    print(report.done, len(report.failed), report.not_sent, flush=True)
+    if report.stop:
+        raise report.stop
+run_step(main)
+"""
+
+
+def start_run(
+    server: OpenAIServer, folder: Path, number: int, drain: float = 5
+) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, server.url, str(folder), str(number), str(drain)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A child of a test run in the background would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for_replies(server: OpenAIServer, number: int) -> None:
+    deadline = time.monotonic() + 30
+    while server.counts[200] < number and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_what_is_in_flight(tmp_path: Path, server, number) -> None:
+    server.latency = 0.4
+    process = start_run(server, tmp_path, 300)
+    wait_for_replies(server, 11)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert "open requests; nothing more is sent" in errors
+    assert f"error: stopped by {signal.Signals(number).name}: run the same command" in errors
+    done, failed, not_sent = map(int, output.split())
+    # Everything that was sent was answered, and everything that was answered is on disk.
+    assert (done, failed) == (len(server.requests), 0)
+    assert done + not_sent == 300
+    assert len(asked_again(tmp_path, requests(300))) == not_sent
+
+
+def test_the_drain_ends_with_its_grace(tmp_path: Path, server) -> None:
+    server.latency = lambda body: 0.05 if body["messages"][0]["content"] == "question 0" else 60
+    process = start_run(server, tmp_path, 300, drain=0.5)
+    wait_for_replies(server, 1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert list(map(int, output.split())) == [1, 10, 289]
+    failed = [entry for entry in entries(tmp_path) if "failed" in entry]
+    assert {entry["reason"] for entry in failed} == {"interrupted"}
+
+
+def test_killed_runs_ask_for_no_reply_twice(tmp_path: Path, server) -> None:
+    """bench/labels.py does it 50 times in 5,000 rows."""
+    server.latency = 0.02
+    chance = random.Random(1)
+    for _ in range(6):
+        process = start_run(server, tmp_path, 600)
+        wait_for_replies(server, server.counts[200] + chance.randint(5, 80))
+        process.kill()
+        process.communicate()
+        on_disk = 600 - len(asked_again(tmp_path, requests(600)))
+        assert on_disk <= server.counts[200] <= on_disk + 10 * 6
+    on_disk = {one.key for one in requests(600)} - {
+        one.key for one in asked_again(tmp_path, requests(600))
+    }
+    sent = len(server.requests)
+    report = ask(client_of(server.url), tmp_path, requests(600))
+    assert report.done == 600 - len(on_disk) == len(server.requests) - sent
+    assert len(server.requests) <= 600 + 6 * 10
+
+
+def test_every_row_is_accounted_for_under_all_faults(tmp_path: Path, server) -> None:
+    server.faults = dict.fromkeys([*FAULTS, "400", "slow"], 0.01)
+    server.fault_retry_after, server.slow_seconds = 0.05, 0.3
+    client = client_of(server.url, in_flight=40, timeout=1.0, attempts=5)
+    report = ask(client, tmp_path, requests(600))
+    assert report.stop is None
+    assert report.done + len(report.failed) == 600
+    assert {one.reason for one in report.failed} == {"refused"}
+    assert len(asked_again(tmp_path, requests(600))) == len(report.failed)
+
+
+def test_a_thousand_requests_leave_no_connection_behind(tmp_path: Path, server) -> None:
+    def sockets() -> int:
+        return sum(
+            os.readlink(entry).startswith("socket:")
+            for entry in Path("/proc/self/fd").iterdir()
+            if entry.exists()
+        )
+
+    before = sockets()
+    assert ask(client_of(server.url, in_flight=64), tmp_path, requests(1000)).done == 1000
+    time.sleep(0.2)
+    assert sockets() <= before + 5
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (200, {"choices": [{"message": {"content": "hi"}}]}, Meaning.REPLY),
+        (200, {"choices": [{"message": {"content": None}}]}, Meaning.REPLY),
+        (200, {"choices": [{"text": "hi"}]}, Meaning.PASSING),
+        (200, [], Meaning.PASSING),
+        (200, {"error": {"code": 429, "message": "slow down"}}, Meaning.RATE_LIMITED),
+        (200, {"error": "model crashed"}, Meaning.PASSING),
+        (402, {"error": {"message": "Insufficient credits"}}, Meaning.KEY_SPENT),
+        (429, {"error": {"code": "insufficient_quota", "message": "x"}}, Meaning.KEY_SPENT),
+        (429, {"error": {"message": "Your account is not active"}}, Meaning.KEY_SPENT),
+        (429, {"error": {"message": "Rate limit", "code": "rate_limit_exceeded"}},
+         Meaning.RATE_LIMITED),
+        (401, {}, Meaning.KEY_REFUSED),
+        (403, {}, Meaning.KEY_REFUSED),
+        (404, {}, Meaning.WRONG_TARGET),
+        (400, {}, Meaning.REFUSED),
+        (413, {}, Meaning.REFUSED),
+        (408, {}, Meaning.PASSING),
+        (500, {}, Meaning.PASSING),
+        (302, {}, Meaning.PASSING),
+        (503, {}, Meaning.OVERLOADED),
+        (529, {}, Meaning.OVERLOADED),
+    ],
+)  # fmt: skip
+def test_what_an_answer_means(status: int, body: object, meaning: Meaning) -> None:
+    assert judge(Answer(status, {}, json.dumps(body).encode())).meaning is meaning
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_an_answer_asks_to_wait(headers: dict, seconds: float | None) -> None:
+    assert judge(Answer(429, headers, b"{}")).retry_after == seconds
+
+
+def test_interrupted_is_what_a_shell_expects() -> None:
+    assert Interrupted("x", signal.SIGTERM).status == 143
