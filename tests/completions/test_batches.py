@@ -1,0 +1,254 @@
+"""The Batch API: resumed after every kill, nothing submitted twice, partial results collected."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.completions.batches import BatchRun
+from scripts.lib.completions.budget import Budget, Caps
+from scripts.lib.completions.client import Report
+from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.keys import ApiKey
+from scripts.lib.completions.pricing import Price
+from scripts.lib.completions.request import CompletionRequest
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
+from scripts.lib.errors import UserError
+from tests.completions.asking import asked_again, requests
+from tests.openai_server import KeyState, OpenAIServer
+
+PROJECT = Path(__file__).parents[2]
+PRICE = Price(1.0, 10.0, "config")
+
+
+@pytest.fixture
+def server():
+    with OpenAIServer(batch_seconds=0.05) as server:
+        yield server
+
+
+def batch_run(server: OpenAIServer, caps: Caps | None = None, **changes: object) -> BatchRun:
+    values = {
+        "base_url": server.url,
+        "keys": [ApiKey(1, "sk-test")],
+        "budget": Budget(caps or Caps(), PRICE),
+        "poll": 0.02,
+        "discount": 0.5,
+        "attempts": 3,
+        "timeout": 10,
+    }
+    return BatchRun(**{**values, **changes})
+
+
+def submit(run: BatchRun, folder: Path, asked: list[CompletionRequest], name="mbpp") -> Report:
+    with Journal(folder, name) as journal:
+        return run.complete(asked, journal, name)
+
+
+def states(folder: Path) -> list[dict]:
+    return [
+        json.loads(path.read_text()) for path in sorted((folder / "batches").glob("*.state.json"))
+    ]
+
+
+def test_all_replies_come_at_the_batch_price(tmp_path: Path, server) -> None:
+    run = batch_run(server)
+    report = submit(run, tmp_path, requests(30))
+    assert (report.done, report.failed, report.not_sent, report.stop) == (30, [], 0, None)
+    assert server.counts == {}, "no request of its own"
+    [state] = states(tmp_path)
+    assert state["collected"]
+    assert not list((tmp_path / "batches").glob("*.input.jsonl"))
+    with Journal(tmp_path, "mbpp") as journal:
+        entry = journal.entry(requests(30)[7].key)
+        spent = journal.spent([one.key for one in requests(30)], None)
+    # The output of a batch is in no order: each reply went to its own request.
+    assert entry["request"]["messages"][0]["content"] == "question 7"
+    assert entry["price"]["input"] == 0.5
+    assert run.budget.spent.dollars == pytest.approx(PRICE.dollars(spent.usage) / 2)
+    assert submit(run, tmp_path, requests(30)).done == 0
+    assert len(server.batches) == 1
+
+
+def test_files_stay_within_the_limits_and_hold_one_model(tmp_path: Path, server) -> None:
+    server.batch_max_requests = 10
+    other = [
+        CompletionRequest("other", "other", one.messages, one.parameters, 0) for one in requests(5)
+    ]
+    run = batch_run(server, most_requests=10)
+    assert submit(run, tmp_path, [*requests(23), *other]).done == 28
+    assert [len(batch.rows) for batch in server.batches.values()] == [10, 10, 3, 5]
+    small = batch_run(server, most_bytes=1000)
+    assert submit(small, tmp_path / "small", requests(9)).done == 9
+    sizes = [
+        file.public["bytes"] for file in server.files.values() if file.public["purpose"] == "batch"
+    ]
+    assert max(sizes[4:]) <= 1000
+    assert set(server.batched.values()) <= {1, 2}
+
+
+@pytest.mark.parametrize("fate", ["expired", "cancelled"])
+def test_the_finished_part_of_a_batch_is_kept_and_the_rest_goes_again(
+    tmp_path: Path, server, fate: str
+) -> None:
+    server.batch_fate = lambda ordinal: fate if ordinal == 0 else "completed"
+    server.batch_share = 0.6
+    report = submit(batch_run(server), tmp_path, requests(20))
+    assert (report.done, report.failed) == (20, [])
+    assert [len(batch.rows) for batch in server.batches.values()] == [20, 8]
+
+
+def test_rows_that_fail_go_again_or_are_given_up(tmp_path: Path, server) -> None:
+    bad = {requests(10)[2].key: 400, requests(10)[5].key: 500}
+    server.batch_row_fault = bad.get
+    report = submit(batch_run(server, attempts=2), tmp_path, requests(10))
+    assert report.done == 8
+    assert {failure.request.key: failure.reason for failure in report.failed} == {
+        requests(10)[2].key: "refused",
+        requests(10)[5].key: "unanswered",
+    }
+    assert server.batched[requests(10)[5].key] == 2
+    assert server.batched[requests(10)[2].key] == 1
+
+
+def test_a_full_queue_of_tokens_makes_smaller_batches(tmp_path: Path, server) -> None:
+    server.batch_fate = lambda ordinal: "token_limit" if ordinal == 0 else "completed"
+    report = submit(batch_run(server), tmp_path, requests(20))
+    assert (report.done, report.failed) == (20, [])
+    assert [len(batch.rows) for batch in server.batches.values()] == [20, 10, 10]
+
+
+def test_a_batch_that_the_provider_refuses_is_explained(tmp_path: Path, server) -> None:
+    server.batch_fate = lambda ordinal: "failed"
+    with pytest.raises(UserError, match=r"the batch batch_\w+ was refused: It failed"):
+        submit(batch_run(server), tmp_path, requests(3))
+
+
+def test_a_cap_bounds_what_is_submitted(tmp_path: Path, server) -> None:
+    one = Budget(Caps(), PRICE).amount(requests(10)[0].most, 0.5).dollars
+    run = batch_run(server, Caps(dollars=2.5 * one))
+    report = submit(run, tmp_path, requests(10))
+    assert isinstance(report.stop, BudgetReached)
+    # What the first batch did not take was enough for a second one.
+    assert len(server.batches) >= 2
+    assert report.done + report.not_sent == 10
+    assert run.budget.spent.dollars <= 2.5 * one
+    assert len(server.batched) == report.done
+
+
+def test_other_keys_are_tried_and_none_left_is_told(tmp_path: Path, server, capfd) -> None:
+    server.keys = {"sk-bad": KeyState("invalid"), "sk-good": KeyState()}
+    keys = [ApiKey(1, "sk-bad"), ApiKey(2, "sk-good")]
+    assert submit(batch_run(server, keys=keys), tmp_path, requests(4)).done == 4
+    with pytest.raises(NoKeyLeft):
+        submit(batch_run(server, keys=keys[:1]), tmp_path, requests(6))
+    said = "".join(capfd.readouterr())
+    assert "key 1 is not used any more" in said
+    assert "sk-bad" not in said
+
+
+def test_an_endpoint_without_batches_and_one_that_is_gone_are_told(tmp_path: Path, server) -> None:
+    server.url = server.url.replace("/v1", "/v9/v1")
+    server.resource_fault = lambda method, path: None
+    with pytest.raises(UserError, match="has no Batch API"):
+        run = batch_run(server)
+        run.base_url = server.url
+        submit(run, tmp_path, requests(2))
+    server.close()
+    with pytest.raises(EndpointDown, match="cannot be reached"):
+        submit(batch_run(server), tmp_path / "gone", requests(2))
+
+
+def test_a_batch_whose_creation_was_never_confirmed_is_found_again(tmp_path: Path, server) -> None:
+    """The provider made it, and the connection broke before its id came."""
+    server.resource_fault = lambda method, path: (
+        "lost" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server), tmp_path, requests(6))
+    assert len(server.batches) == 1
+    assert [state["batch_id"] for state in states(tmp_path)] == [""]
+    server.resource_fault = None
+    assert submit(batch_run(server), tmp_path, requests(6)).done == 6
+    assert len(server.batches) == 1, "nothing was submitted twice"
+
+
+def test_a_batch_that_was_never_created_is_submitted_once_more(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: (
+        "500" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(UserError, match="the Batch API answers"):
+        submit(batch_run(server), tmp_path, requests(6))
+    server.resource_fault = None
+    assert submit(batch_run(server), tmp_path, requests(6)).done == 6
+    assert len(server.batches) == 1
+    assert len(states(tmp_path)) == 1
+
+
+def test_results_that_cannot_be_read_are_not_given_up(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
+    with pytest.raises(UserError):
+        submit(batch_run(server), tmp_path, requests(6))
+    assert [state["collected"] for state in states(tmp_path)] == [False]
+    server.resource_fault = None
+    assert submit(batch_run(server), tmp_path, requests(6)).done == 6
+    assert len(server.batches) == 1
+
+
+def test_a_batch_for_other_rows_is_collected_but_not_waited_for(tmp_path: Path, server) -> None:
+    server.batch_seconds = 30
+    run = """
+import sys
+from pathlib import Path
+from tests.completions.test_batches import *
+server = type("Server", (), {"url": sys.argv[1]})
+submit(batch_run(server), Path(sys.argv[2]), requests(12))
+"""
+    process = subprocess.Popen([sys.executable, "-c", run, server.url, str(tmp_path)], cwd=PROJECT)
+    while not any(batch.public["status"] for batch in server.batches.values()):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    server.batch_seconds = 0.05
+    report = submit(batch_run(server), tmp_path, requests(15)[12:])
+    assert report.done == 3, "the open batch of the killed run is left alone"
+    [first, _] = server.batches.values()
+    # The killed run's batch ends.
+    first.move("in_progress")
+    import asyncio
+
+    asyncio.run_coroutine_threadsafe(server._finish(first), server._loop).result(10)
+    report = submit(batch_run(server), tmp_path, requests(15))
+    assert report.done == 12
+    assert len(server.batches) == 2
+
+
+def test_a_killed_run_submits_nothing_twice(tmp_path: Path, server) -> None:
+    """Killed at many moments: before, between and after each of its files and calls."""
+    server.batch_seconds = 0.3
+    code = """
+import sys
+from pathlib import Path
+from tests.completions.test_batches import *
+server = type("Server", (), {"url": sys.argv[1]})
+print("ready", flush=True)
+submit(batch_run(server, most_requests=5), Path(sys.argv[2]), requests(20))
+"""
+    for moment in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, server.url, str(tmp_path)],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        process.stdout.readline()
+        time.sleep(0.35 + 0.05 * moment)
+        process.kill()
+        process.communicate()
+    submit(batch_run(server, most_requests=5), tmp_path, requests(20))
+    assert not asked_again(tmp_path, requests(20))
+    assert set(server.batched.values()) == {1}
