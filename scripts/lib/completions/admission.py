@@ -91,10 +91,10 @@ class Lane:
             if bucket := self._bucket(what, now):
                 bucket.take(now, amount)
 
-    def give_back(self, now: float, what: str, amount: float) -> None:
-        """Refund what was counted too much."""
+    def give_back(self, now: float, what: str, amount: float, since: float) -> None:
+        """Refund what was counted too much at `since`."""
         if bucket := self._buckets.get(what):
-            bucket.give(now, amount)
+            bucket.give(now, amount, since)
 
     def learn(self, now: float, headers: Mapping[str, str]) -> None:
         """Follow the limits that an answer states; those of the config stay the most."""
@@ -109,7 +109,7 @@ class Lane:
             elif bucket.limit != limit:
                 bucket.resize(now, limit)
             if stated.remaining is not None:
-                bucket.lower_to(now, stated.remaining)
+                bucket.report(now, stated.remaining)
 
     def pause(self, now: float, sent_at: float, seconds: float | None, of_tokens: bool) -> None:
         """Rest after a 429: as long as it asks for, else longer each time.
@@ -199,9 +199,9 @@ class Admission:
         lane.open -= 1
         self.concurrency.closed()
         if not counted:
-            lane.give_back(now, "tokens", lease.tokens)
-            lane.give_back(now, "requests", 1.0)
+            lane.give_back(now, "tokens", lease.tokens, lease.since)
+            lane.give_back(now, "requests", 1.0, lease.since)
         elif tokens is not None:
             # What a cautious charge holds back stays taken: the endpoint counts in its own way.
             taken = Cost(tokens, max(tokens, lease.cost.most))
-            lane.give_back(now, "tokens", lease.tokens - lane.charge(taken))
+            lane.give_back(now, "tokens", lease.tokens - lane.charge(taken), lease.since)

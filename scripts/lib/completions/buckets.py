@@ -1,55 +1,105 @@
 """A token bucket: what may be sent at which moment, for a limit in units a minute."""
 
+from collections import deque
+
 MINUTE = 60.0
-# Send a little slower than the limit, and never more than a moment's worth at once: no minute, from
-# whichever moment the endpoint counts it, then holds more than the limit.
+# No span of a minute, from whichever moment the endpoint counts it, holds more than this share.
 SHARE_OF_LIMIT = 0.99
+# What was missed, at the start or in a pause, is caught up with a little faster than the limit, and
+# never more than a moment's worth comes at once: endpoints may count in parts of a minute.
+CATCH_UP = 1.3
 BURST_SECONDS = 0.6
+# What was sent is remembered in slots of so many seconds.
+SLOT_SECONDS = 0.5
+# An endpoint that says that more than this share is left counts otherwise than by the last minute.
+PLENTY = 0.05
+BELIEVED_SECONDS = 10.0
 
 
 class TokenBucket:
-    """Fills at a limit's rate; what is sent takes from it. Times are seconds of one clock.
+    """Paces what is sent, and keeps it below a limit a minute. Times are seconds of one clock.
 
-    An amount above the capacity is let through when the bucket is full, and leaves it in debt: in
-    any span of `t` seconds at most `capacity + rate * t` plus one such excess is taken. The level
-    is kept under the capacity, but a refund may pay a debt off.
+    In any span of `t` seconds at most `capacity + rate * t` is taken, and in any minute at most
+    99 % of the limit, unless the endpoint itself has just said that plenty is left. An amount above
+    that is let through alone, when nothing else counts any more.
     """
 
     def __init__(self, limit_per_minute: float, now: float) -> None:
+        # [end of the slot, what was taken in it], oldest first.
+        self._slots: deque[list[float]] = deque()
+        self._sum = 0.0
+        self._reported, self._reported_at = 0.0, float("-inf")
         self._set(limit_per_minute)
         self._level, self._at = self.capacity, now
 
     def _set(self, limit_per_minute: float) -> None:
         self.limit = limit_per_minute
-        self.rate = SHARE_OF_LIMIT * limit_per_minute / MINUTE
-        self.capacity = max(1.0, self.rate * BURST_SECONDS)
+        self.in_a_minute = max(1.0, SHARE_OF_LIMIT * limit_per_minute)
+        self.rate = CATCH_UP * limit_per_minute / MINUTE
+        self.capacity = max(1.0, limit_per_minute / MINUTE * BURST_SECONDS)
 
-    def level(self, now: float) -> float:
-        """What is in the bucket; below 0 in debt."""
+    def _advance(self, now: float) -> None:
         self._level = min(self.capacity, self._level + self.rate * max(0.0, now - self._at))
         self._at = max(self._at, now)
-        return self._level
+        while self._slots and self._slots[0][0] <= now - MINUTE:
+            self._sum -= self._slots.popleft()[1]
+        if not self._slots:
+            self._sum = 0.0
 
     def ready_at(self, now: float, amount: float) -> float:
         """When `amount` may be taken, if nobody takes anything before; `now` where it may now."""
-        missing = min(amount, self.capacity) - self.level(now)
+        self._advance(now)
+        missing = min(amount, self.capacity) - self._level
         # The rounding of a sum of many small steps must not cost a further wait.
-        return now if missing <= 1e-9 * self.capacity else now + missing / self.rate
+        paced = now if missing <= 1e-9 * self.capacity else now + missing / self.rate
+        return max(paced, self._window_ready_at(now, amount))
+
+    def _window_ready_at(self, now: float, amount: float) -> float:
+        excess = self._sum + min(amount, self.in_a_minute) - self.in_a_minute
+        if excess <= 1e-9 * self.in_a_minute or self._plenty_left(now, amount):
+            return now
+        for end, taken in self._slots:
+            excess -= taken
+            if excess <= 1e-9 * self.in_a_minute:
+                return end + MINUTE
+        return now
+
+    def _plenty_left(self, now: float, amount: float) -> bool:
+        recent = now - self._reported_at < BELIEVED_SECONDS
+        return recent and self._reported - amount > PLENTY * self.limit
 
     def take(self, now: float, amount: float) -> None:
         """Take an amount, whether it may be taken or not."""
-        self._level = self.level(now) - amount
+        self._advance(now)
+        self._level -= amount
+        self._reported -= amount
+        self._count(now, amount)
 
-    def give(self, now: float, amount: float) -> None:
-        """Give back what was taken too much; a negative amount takes what was taken too little."""
-        self._level = min(self.capacity, self.level(now) + amount)
+    def _count(self, at: float, amount: float) -> None:
+        if not self._slots or self._slots[-1][0] <= at:
+            end = (at // SLOT_SECONDS + 1) * SLOT_SECONDS
+            self._slots.append([end, 0.0])
+        self._slots[-1][1] += amount
+        self._sum += amount
 
-    def lower_to(self, now: float, level: float) -> None:
-        """Believe an endpoint that says that less is left."""
-        self._level = min(self.level(now), level)
+    def give(self, now: float, amount: float, since: float) -> None:
+        """Give back what was taken too much at `since`; a negative amount takes what is missing."""
+        self._advance(now)
+        self._level = min(self.capacity, self._level + amount)
+        for slot in reversed(self._slots):
+            if slot[0] - SLOT_SECONDS <= since < slot[0]:
+                slot[1] -= amount
+                self._sum -= amount
+                return
+
+    def report(self, now: float, remaining: float) -> None:
+        """Hear from the endpoint how much is left at the moment."""
+        self._advance(now)
+        self._level = min(self._level, remaining)
+        self._reported, self._reported_at = remaining, now
 
     def resize(self, now: float, limit_per_minute: float) -> None:
         """Follow a limit that has changed."""
-        self.level(now)
+        self._advance(now)
         self._set(limit_per_minute)
         self._level = min(self._level, self.capacity)
