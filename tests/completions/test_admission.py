@@ -74,25 +74,13 @@ def test_what_was_missed_is_caught_up_with() -> None:
     assert 590 <= sent <= 600
 
 
-def test_an_endpoint_that_says_that_plenty_is_left_is_believed() -> None:
-    bucket = TokenBucket(60, 0.0)
-    for at in range(59):
-        bucket.take(0.7 * at, 1)
-    assert bucket.ready_at(45.0, 1) >= 60
-    bucket.report(45.0, 55)
-    assert bucket.ready_at(45.0, 1) == 45.0
-    assert bucket.ready_at(56.0, 1) >= 60, "not for ever"
-    bucket.report(56.0, 2)
-    assert bucket.ready_at(56.0, 1) >= 60, "and not when little is left"
-
-
 def test_a_limit_that_falls_or_rises_is_followed() -> None:
     bucket = TokenBucket(6000, 0.0)
     bucket.resize(0.0, 60)
     assert bucket.ready_at(0.0, 1) == 0.0
     bucket.take(0.0, 1)
     assert bucket.ready_at(0.0, 1) == pytest.approx(1 / 1.3)
-    bucket.report(10.0, 0.0)
+    bucket.lower_to(10.0, 0.0)
     assert bucket.ready_at(10.0, 1) == pytest.approx(10 + 1 / 1.3)
 
 

@@ -224,10 +224,10 @@ def test_a_full_disk_is_one_line_and_loses_no_reply(
     project.overlay = project.path / "overlay.json"
     config = toy_config(tiny_model)
     # As long a reply as it takes to fill the disk some way into the run.
-    config["label"] |= {"replies": 8, "model": "long-winded"}
+    config["label"] |= {"replies": 8, "model": "long-winded", "max_tokens": 20_000}
     project.configure(config)
-    endpoint = LabelEndpoint(reply=REPLY + "\n" + "x" * 30_000)
-    project.environment |= {"OPENAI_BASE_URL": endpoint.url}
+    endpoint = LabelEndpoint(reply=REPLY + "\n" + "x" * 60_000, latency=0.1)
+    project.environment = {**finished.environment, "OPENAI_BASE_URL": endpoint.url}
     try:
         done = project.run("results/toy_labeled.jsonl")
         assert done.returncode == 1

@@ -11,24 +11,19 @@ CATCH_UP = 1.3
 BURST_SECONDS = 0.6
 # What was sent is remembered in slots of so many seconds.
 SLOT_SECONDS = 0.5
-# An endpoint that says that more than this share is left counts otherwise than by the last minute.
-PLENTY = 0.05
-BELIEVED_SECONDS = 10.0
 
 
 class TokenBucket:
     """Paces what is sent, and keeps it below a limit a minute. Times are seconds of one clock.
 
     In any span of `t` seconds at most `capacity + rate * t` is taken, and in any minute at most
-    99 % of the limit, unless the endpoint itself has just said that plenty is left. An amount above
-    that is let through alone, when nothing else counts any more.
+    99 % of the limit. An amount above that is let through alone, when nothing else counts any more.
     """
 
     def __init__(self, limit_per_minute: float, now: float) -> None:
         # [end of the slot, what was taken in it], oldest first.
         self._slots: deque[list[float]] = deque()
         self._sum = 0.0
-        self._reported, self._reported_at = 0.0, float("-inf")
         self._set(limit_per_minute)
         self._level, self._at = self.capacity, now
 
@@ -56,7 +51,7 @@ class TokenBucket:
 
     def _window_ready_at(self, now: float, amount: float) -> float:
         excess = self._sum + min(amount, self.in_a_minute) - self.in_a_minute
-        if excess <= 1e-9 * self.in_a_minute or self._plenty_left(now, amount):
+        if excess <= 1e-9 * self.in_a_minute:
             return now
         for end, taken in self._slots:
             excess -= taken
@@ -64,15 +59,10 @@ class TokenBucket:
                 return end + MINUTE
         return now
 
-    def _plenty_left(self, now: float, amount: float) -> bool:
-        recent = now - self._reported_at < BELIEVED_SECONDS
-        return recent and self._reported - amount > PLENTY * self.limit
-
     def take(self, now: float, amount: float) -> None:
         """Take an amount, whether it may be taken or not."""
         self._advance(now)
         self._level -= amount
-        self._reported -= amount
         self._count(now, amount)
 
     def _count(self, at: float, amount: float) -> None:
@@ -92,11 +82,10 @@ class TokenBucket:
                 self._sum -= amount
                 return
 
-    def report(self, now: float, remaining: float) -> None:
-        """Hear from the endpoint how much is left at the moment."""
+    def lower_to(self, now: float, level: float) -> None:
+        """Believe an endpoint that says that less is left."""
         self._advance(now)
-        self._level = min(self._level, remaining)
-        self._reported, self._reported_at = remaining, now
+        self._level = min(self._level, level)
 
     def resize(self, now: float, limit_per_minute: float) -> None:
         """Follow a limit that has changed."""

@@ -99,8 +99,8 @@ class Client:
         self.connect, self.admission, self.budget = connect, admission, budget
         self.patience, self.name = patience, name
         self.meter = Meter()
-        # Whether the endpoint has ever replied, and why keys were retired.
-        self.replied = False
+        # Whether the endpoint has replied in this process, and to such requests at any time.
+        self.replied = self.accepted = False
 
     def complete(
         self,
@@ -115,7 +115,9 @@ class Client:
         are answered, or `patience.drain` seconds later. Never raises for what the endpoint does:
         see the report's `stop`.
         """
-        missing = {request.key: request for request in requests if request.key not in journal}
+        wanted = {request.key: request for request in requests}
+        missing = {key: request for key, request in wanted.items() if key not in journal}
+        self.accepted = self.accepted or len(missing) < len(wanted)
         if not missing:
             return Report()
         return asyncio.run(self.complete_async(list(missing.values()), journal, on_reply))
@@ -188,9 +190,11 @@ class _Run:
                 return self._delayed[0][0] if self._delayed else float("inf")
             if now < self._paused_until:
                 return self._paused_until
+            # One alone asks whether the endpoint is there: a wrong key or name shows before many are
+            # sent, and a server that keeps prefixes has their common beginning.
+            if not self._client.replied and self._delayed:
+                return self._delayed[0][0]
             if self._open and (not self._client.replied or self._outage()):
-                # One alone asks whether the endpoint is there: a wrong key or name shows before
-                # many are sent, and a server that keeps prefixes has their common beginning.
                 return float("inf")
             if not self._admission.alive:
                 self._stop(self._no_key_left())
@@ -221,7 +225,7 @@ class _Run:
             self._pending.appendleft(heapq.heappop(self._delayed)[2])
 
     def _outage(self) -> bool:
-        return self._faults_in_a_row >= OUTAGE_AFTER
+        return self._client.replied and self._faults_in_a_row >= OUTAGE_AFTER
 
     def _has_fresh(self) -> bool:
         """Whether a request waits that was never tried: those tried before stand in front."""
@@ -327,7 +331,7 @@ class _Run:
             job.request.expected_prompt_tokens, usage.prompt_tokens, usage.completion_tokens
         )
         job.attempts.append(self._attempt(began, lease, "reply"))
-        self._client.replied = True
+        self._client.replied = self._client.accepted = True
         self._successes += 1
         self._faults_in_a_row = self._pauses = 0
         self._last_success = now
@@ -376,7 +380,7 @@ class _Run:
     def _refuse(self, job: _Job, message: str) -> None:
         self._fail(job, "refused", message)
         self._refused += 1
-        if not self._client.replied and self._refused >= REFUSED_FROM_THE_START:
+        if not self._client.accepted and self._refused >= REFUSED_FROM_THE_START:
             self._stop(
                 UserError(
                     f"{self._client.name} refuses the requests ({message}): "

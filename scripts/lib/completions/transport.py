@@ -67,11 +67,13 @@ class Transport:
                 return Answer(response.status_code, response.headers, response.content)
         except TimeoutError as error:
             raise Unanswered(f"no answer within {self._timeout:g} s", charged=True) from error
-        except (httpx2.ConnectError, aiohttp.ClientConnectorError) as error:
-            raise Unanswered(f"no connection ({_cause(error)})", charged=False) from error
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise UserError(f"{self._base_url}: is not a URL: mend OPENAI_BASE_URL") from error
         except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+            # The adapter between the two libraries reports a refused connection and one that was
+            # reset in the middle alike; the error below it tells them apart.
+            if isinstance(error.__cause__ or error, aiohttp.ClientConnectorError):
+                raise Unanswered(f"no connection ({_cause(error)})", charged=False) from error
             raise Unanswered(f"the connection broke ({_cause(error)})", charged=True) from error
 
 

@@ -1,0 +1,316 @@
+"""The label step as users run it: canary, budget, keys, estimate, batches, signals, traces."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.schema import check_against_schema
+from tests.conftest import REPLY, LabelEndpoint
+from tests.openai_server import KeyState
+
+PROJECT = Path(__file__).parents[2]
+
+
+def client_settings(**changes: object) -> dict:
+    config: dict = {}
+    check_against_schema(config, PROJECT / "schemas" / "config.schema.yaml", "no config")
+    return {**config["label"]["client"], "in_flight": 4, **changes}
+
+
+class Step:
+    """The label step of the toy task, in a folder of its own, with a journal of its own."""
+
+    def __init__(self, project, folder: Path, endpoint: LabelEndpoint) -> None:
+        self.project, self.folder, self.endpoint = project, folder, endpoint
+        self.environment = {**project.environment, "OPENAI_BASE_URL": endpoint.url}
+
+    def start(self, client: dict | None = None, **changes: object) -> subprocess.Popen:
+        options = {
+            "task": "tasks/toy.yaml",
+            "instructions": "results/toy_instructions.jsonl",
+            "endpoint": "openai",
+            "model": "scripted",
+            "replies": 4,
+            "min-tests": 1,
+            "temperature": 0.4,
+            "top-p": 1,
+            "max-tokens": 200,
+            "seed": 1,
+            "client": json.dumps(client_settings(**(client or {}))),
+            "journal": self.folder / "journal",
+            "server-log": self.folder / "server.log",
+            "output": self.folder / "labeled.jsonl",
+            "log": self.folder / "step.log",
+            **changes,
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.label_instructions", *arguments],
+            cwd=self.project.path,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, client: dict | None = None, **changes: object) -> tuple[int, str]:
+        process = self.start(client, **changes)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    @property
+    def rows(self) -> list[dict]:
+        text = (self.folder / "labeled.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def sent(self) -> int:
+        return len(self.endpoint.requests)
+
+
+@pytest.fixture
+def step(finished_toy, tmp_path: Path):
+    project, _ = finished_toy
+    with LabelEndpoint() as endpoint:
+        yield Step(project, tmp_path, endpoint)
+
+
+def number_of_instructions(step: Step) -> int:
+    return len(step.project.rows("results/toy_instructions.jsonl"))
+
+
+def test_the_output_is_the_same_bytes_whatever_was_asked_when(step: Step) -> None:
+    status, output = step.run()
+    assert status == 0, output
+    number = 4 * number_of_instructions(step)
+    assert step.sent == number == len(step.rows)
+    assert [row["id"] for row in step.rows] == sorted(row["id"] for row in step.rows)
+    first = (step.folder / "labeled.jsonl").read_bytes()
+    # A stricter parser, other limits, another order of work: no further request.
+    status, output = step.run({"in_flight": 1, "attempts": 9}, **{"min-tests": 3})
+    assert (status, step.sent) == (0, number)
+    assert "0 newly asked" in output
+    assert (step.folder / "labeled.jsonl").read_bytes() == first
+    # A further reply to each is asked for alone.
+    assert step.run(replies=5)[0] == 0
+    assert step.sent == 5 * number_of_instructions(step)
+
+
+def test_the_canary_stops_what_nobody_can_use_and_shows_two_replies(step: Step) -> None:
+    step.endpoint.reply = "I am sorry,\nI cannot help with that."
+    canary = {"canary": {"replies": 6, "parsed": 0.5}}
+    status, output = step.run(canary)
+    assert status == 6
+    assert step.sent == 6
+    assert output.count("I am sorry,\nI cannot help with that.") == 2
+    assert "error: only 0 of the first 6 replies can be used" in output
+    assert not (step.folder / "labeled.jsonl").exists()
+    # The same again costs nothing; a lower bar goes on from there.
+    assert step.run(canary)[0] == 6
+    assert step.sent == 6
+    assert step.run({"canary": {"replies": 6, "parsed": 0.0}})[0] == 0
+    assert step.sent == 4 * number_of_instructions(step)
+
+
+def test_requests_that_stay_without_a_reply_are_rows_with_a_reason(step: Step) -> None:
+    first = step.project.rows("results/toy_instructions.jsonl")[0]["instruction"]
+    step.endpoint.fault_for = lambda body, seen: (
+        "400" if first in body["messages"][-1]["content"] else None
+    )
+    status, output = step.run()
+    assert status == 7
+    assert "4 of " in output
+    assert "requests have no reply (4 refused; the last: HTTP 400: This model's maximum" in output
+    assert not (step.folder / "labeled.jsonl").exists()
+    sent = step.sent
+    status, output = step.run({"max_failed": 1.0})
+    assert status == 0, output
+    assert step.sent == sent + 4, "only those were asked for again"
+    assert [row["reason"] for row in step.rows].count("refused") == 4
+    assert "4 invalid as refused" in output
+
+
+def test_a_budget_stops_with_its_status_and_a_higher_one_goes_on(step: Step) -> None:
+    number = 4 * number_of_instructions(step)
+    budget = {"budget": {"dollars": None, "tokens": None, "requests": 10}}
+    status, output = step.run(budget)
+    assert (status, step.sent) == (3, 10)
+    assert "stopped: 10 replies received, 10 not asked for" in output, "of the canary"
+    assert "label.client.budget.requests is 10: raise it" in output
+    # What earlier runs have spent counts.
+    assert step.run(budget)[0] == 3
+    assert step.sent == 10
+    priced = {
+        "price": {"input": 1.0, "output": 2.0},
+        "budget": {"dollars": 1.0, "tokens": None, "requests": None},
+    }
+    status, output = step.run(priced)
+    assert (status, step.sent) == (0, number)
+    assert "dollars in " in output
+    status, output = step.run({"budget": {"dollars": 1.0, "tokens": None, "requests": None}},
+                              model="of-unknown-price")  # fmt: skip
+    assert status == 1
+    assert "the price of the model is unknown: set label.client.price" in output
+
+
+def test_an_estimate_sends_nothing(step: Step) -> None:
+    step.environment.pop("OPENAI_API_KEY")
+    price = {"price": {"input": 1.0, "output": 2.0}}
+    process = step.start(price, output=step.folder / "estimate.json", estimate="")
+    process.communicate()
+    assert process.returncode == 2, "the flag takes no value"
+    command = [argument for argument in process.args if argument != ""]
+    done = subprocess.run(
+        command, cwd=step.project.path, env=step.environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert step.sent == 0
+    number = 4 * number_of_instructions(step)
+    assert f"replies: {number} wanted, {number} to be asked for" in done.stderr
+    found = json.loads((step.folder / "estimate.json").read_text())
+    assert 0 < found["low"]["dollars"] < found["expected"]["dollars"] < found["worst"]["dollars"]
+
+
+def test_batch_mode_gives_the_same_rows(step: Step) -> None:
+    assert step.run()[0] == 0
+    live = (step.folder / "labeled.jsonl").read_bytes()
+    shutil.rmtree(step.folder / "journal")
+    step.endpoint.reset()
+    batch = {"mode": "batch", "batch": {"poll": 0.05, "discount": 0.5}}
+    status, output = step.run({**batch, "canary": {"replies": 5, "parsed": 0.5}})
+    assert status == 0, output
+    assert (step.folder / "labeled.jsonl").read_bytes() == live
+    # The canary went alone, everything else as a batch.
+    assert step.sent == 5
+    assert len(step.endpoint.batched) == 4 * number_of_instructions(step) - 5
+
+
+def test_keys_of_a_file_are_used_and_retired_and_never_shown(step: Step) -> None:
+    keys = [f"sk-file-secret-{number}" for number in range(5)]
+    step.endpoint.keys = {key: KeyState() for key in keys}
+    step.endpoint.keys[keys[1]] = KeyState("invalid")
+    path = step.folder / "keys.json"
+    path.write_text(json.dumps({"available": keys, "aborted": []}))
+    step.environment.pop("OPENAI_API_KEY")
+    status, output = step.run({"key_file": str(path)})
+    assert status == 0, output
+    assert "key 2 is not used any more" in output
+    assert json.loads(path.read_text())["available"] == keys
+    step.endpoint.keys = dict.fromkeys(keys, KeyState("quota"))
+    status, output = step.run({"key_file": str(path), "update_key_file": True}, replies=5)
+    assert status == 4
+    assert "accepts none of the keys (5 no quota left)" in output
+    assert json.loads(path.read_text()) == {"available": [], "aborted": keys}
+    path.unlink()
+    for file in step.folder.rglob("*"):
+        if file.is_file():
+            assert b"sk-file-secret" not in file.read_bytes(), file
+    assert "sk-file-secret" not in output
+
+
+def test_without_a_key_nothing_is_sent(step: Step) -> None:
+    step.environment |= {"OPENAI_API_KEY": ""}
+    status, output = step.run()
+    assert status == 1
+    assert output.count("\n") == 1
+    assert "OPENAI_API_KEY is not set: export it" in output
+
+
+def test_a_wrong_key_is_one_line_and_a_status(step: Step) -> None:
+    step.environment |= {"OPENAI_API_KEY": "sk-wrong-secret"}
+    status, output = step.run()
+    assert status == 4
+    assert "accepts none of the keys (1 key refused): put a valid one into" in output
+    assert "sk-wrong-secret" not in output, "although the endpoint repeats it"
+
+
+def test_a_dead_endpoint_is_one_line_and_a_status(step: Step) -> None:
+    step.endpoint.close()
+    status, output = step.run({"attempts": 2})
+    assert status == 5
+    assert "cannot be reached or does not work (no connection" in output
+    assert "Traceback" not in output
+
+
+def test_a_terminated_step_keeps_what_was_in_flight(step: Step) -> None:
+    step.endpoint.latency = 0.5
+    process = step.start()
+    while not step.endpoint.answered:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "SIGTERM: waiting up to 20 s for" in output
+    sent = step.sent
+    step.endpoint.latency = 0.0
+    assert step.run()[0] == 0
+    assert step.sent == 4 * number_of_instructions(step)
+    assert sent < step.sent
+
+
+def test_the_progress_tells_what_is_going_on(step: Step) -> None:
+    """On a terminal, where it is drawn all the time."""
+    import os
+    import pty
+
+    step.endpoint.latency = lambda body: 0.05
+    leader, follower = pty.openpty()
+    process = step.start({"price": {"input": 1000.0, "output": 1000.0}})
+    process.kill()
+    process.communicate()
+    process = subprocess.Popen(
+        process.args, cwd=step.project.path, env=step.environment, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 65536):
+            shown += chunk
+    except OSError:
+        pass
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "100% valid" in text
+    assert "requests/min" in text
+    assert "tokens/min" in text
+    assert "in flight" in text
+    assert "$" in text
+
+
+def test_the_workflow_shows_a_cap_and_its_remedy(finished_toy, tmp_path: Path, tiny_model) -> None:
+    """Through Snakemake, with its log; and no key is in anything that is left behind."""
+    import copy
+
+    from tests.conftest import toy_config
+
+    finished, _ = finished_toy
+    project = copy.copy(finished)
+    project.path = tmp_path / "capped"
+    shutil.copytree(finished.path, project.path)
+    project.overlay = project.path / "overlay.json"
+    config = toy_config(tiny_model)
+    config["label"]["replies"] = 3
+    config["label"]["client"] |= {"budget": {"requests": 4}, "price": {"input": 1, "output": 1}}
+    with LabelEndpoint(reply=REPLY) as endpoint:
+        project.environment = {**finished.environment, "OPENAI_BASE_URL": endpoint.url}
+        project.configure(config)
+        done = project.run("results/toy_labeled.jsonl")
+        assert done.returncode == 1
+        assert "budget.requests is 4: raise it" in done.stdout
+        config["label"]["client"] |= {"budget": {"requests": None}}
+        project.configure(config)
+        done = project.run("results/toy/label_estimate.json")
+        assert done.returncode == 0, done.stdout
+        assert "expected:" in done.stdout
+        done = project.run("results/toy_labeled.jsonl")
+        assert done.returncode == 0, done.stdout
+        assert endpoint.counts[401] == 0
+    for path in project.path.rglob("*"):
+        if path.is_file():
+            assert endpoint.key.encode() not in path.read_bytes(), path
