@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.completions.journal import compact, entries, lost_in
-from scripts.lib.completions.pricing import NOTHING, Price, Usage, usage_of
+from scripts.lib.completions.journal import compact, entries, lost_in, used_in
+from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.console import run_step, say, step_parser
 from scripts.lib.errors import UserError
 
@@ -41,7 +41,7 @@ class Contents:
             self.failures += 1
             return
         self.replies += 1
-        self.usage += usage_of(entry["response"])
+        self.usage += used_in(entry)
         if price:
             self.dollars += price["dollars"]
         else:

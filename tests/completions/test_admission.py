@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from scripts.lib.completions.admission import Admission, Forecast, Lane, Lease
+from scripts.lib.completions.admission import Admission, Cost, Forecast, Lane, Lease
 from scripts.lib.completions.answers import Answer, Unanswered, duration, limit_in
 from scripts.lib.completions.buckets import TokenBucket
 from scripts.lib.completions.budget import Budget, Caps
 from scripts.lib.completions.client import Client, Patience
 from scripts.lib.completions.concurrency import CUT, AdaptiveLimit
-from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.journal import Journal, used_in
 from scripts.lib.completions.keys import ApiKey
-from scripts.lib.completions.pricing import Price, usage_of
+from scripts.lib.completions.pricing import Price
 from tests.completions.asking import request, run_skipping
 
 amounts = st.floats(0.01, 500)
@@ -28,48 +28,70 @@ amounts = st.floats(0.01, 500)
 
 @given(
     limit=st.floats(1, 10_000),
-    steps=st.lists(st.tuples(st.floats(0, 20), amounts, st.floats(0, 1)), max_size=60),
+    steps=st.lists(
+        st.tuples(st.floats(0, 20), amounts, st.floats(0, 1), st.floats(0, 1), st.booleans()),
+        max_size=60,
+    ),
 )
 def test_no_span_of_time_holds_more_than_the_bucket(limit, steps) -> None:
     bucket, now = TokenBucket(limit, 0.0), 0.0
-    # (when, how much was used in the end, how much was taken for it first)
-    taken: list[tuple[float, float, float]] = []
-    for wait, amount, refund in steps:
-        now += wait
-        while (ready := bucket.ready_at(now, amount)) > now:
+    # (when, what was taken in the end, what it could have been)
+    sent: list[tuple[float, float, float]] = []
+    for wait, most, thought, used, settled in steps:
+        now, expected = now + wait, most * thought
+        while (ready := bucket.ready_at(now, expected, most)) > now:
             now = ready
-        bucket.take(now, amount)
-        # What comes back was not used.
-        bucket.give(now, refund * amount, now)
-        taken.append((now, amount * (1 - refund), amount))
-    for first, last in itertools.combinations_with_replacement(range(len(taken)), 2):
-        span = taken[last][0] - taken[first][0]
-        total = sum(used for _, used, _ in taken[first : last + 1])
-        largest = max(amount for _, _, amount in taken[first : last + 1])
-        most = bucket.capacity + bucket.rate * span + max(0.0, largest - bucket.capacity)
-        assert total <= most * (1 + 1e-6) + 1e-6
-        if span < 60:
+        bucket.take(now, expected, most)
+        taken = used * most if settled else most
+        if settled:
+            bucket.settle(now + 1, now, expected, most, taken)
+            now += 1
+        sent.append((now - settled, taken, most))
+    for first, last in itertools.combinations_with_replacement(range(len(sent)), 2):
+        if sent[last][0] - sent[first][0] < 60:
+            total = sum(taken for _, taken, _ in sent[first : last + 1])
+            largest = max(most for _, _, most in sent[first : last + 1])
             assert total <= max(bucket.in_a_minute, largest) * (1 + 1e-6)
     assert bucket.in_a_minute <= max(1.0, 0.99 * limit)
+
+
+@given(
+    limit=st.floats(60, 10_000),
+    steps=st.lists(st.tuples(st.floats(0, 2), amounts), max_size=60),
+)
+def test_no_moment_holds_more_than_a_burst(limit, steps) -> None:
+    bucket, now = TokenBucket(limit, 0.0), 0.0
+    sent: list[tuple[float, float]] = []
+    for wait, amount in steps:
+        now += wait
+        while (ready := bucket.ready_at(now, amount, amount)) > now:
+            now = ready
+        bucket.take(now, amount, amount)
+        sent.append((now, amount))
+    for first, last in itertools.combinations_with_replacement(range(len(sent)), 2):
+        span = sent[last][0] - sent[first][0]
+        total = sum(amount for _, amount in sent[first : last + 1])
+        excess = max(0.0, max(amount for _, amount in sent[first : last + 1]) - bucket.capacity)
+        assert total <= (bucket.capacity + bucket.rate * span + excess) * (1 + 1e-6)
 
 
 @given(limit=st.floats(1, 1000), taken=st.lists(amounts, min_size=1, max_size=9), amount=amounts)
 def test_whoever_waits_as_told_may_take(limit: float, taken: list[float], amount: float) -> None:
     bucket = TokenBucket(limit, 0.0)
     for one in taken:
-        bucket.take(0.0, one)
-    ready = bucket.ready_at(1.0, amount)
-    assert bucket.ready_at(ready, amount) == pytest.approx(ready)
+        bucket.take(0.0, one, one)
+    ready = bucket.ready_at(1.0, amount, amount)
+    assert bucket.ready_at(ready, amount, amount) == pytest.approx(ready)
 
 
 def test_what_was_missed_is_caught_up_with() -> None:
     """Nothing for 10 s, then as fast as it may: after a minute it has sent a minute's worth."""
     bucket, now, sent = TokenBucket(600, 0.0), 10.0, 0
     while now < 60:
-        if (ready := bucket.ready_at(now, 1)) > now:
+        if (ready := bucket.ready_at(now, 1, 1)) > now:
             now = ready
         else:
-            bucket.take(now, 1)
+            bucket.take(now, 1, 1)
             sent += 1
     assert 590 <= sent <= 600
 
@@ -77,11 +99,11 @@ def test_what_was_missed_is_caught_up_with() -> None:
 def test_a_limit_that_falls_or_rises_is_followed() -> None:
     bucket = TokenBucket(6000, 0.0)
     bucket.resize(0.0, 60)
-    assert bucket.ready_at(0.0, 1) == 0.0
-    bucket.take(0.0, 1)
-    assert bucket.ready_at(0.0, 1) == pytest.approx(1 / 1.3)
+    assert bucket.ready_at(0.0, 1, 1) == 0.0
+    bucket.take(0.0, 1, 1)
+    assert bucket.ready_at(0.0, 1, 1) == pytest.approx(1 / 1.3)
     bucket.lower_to(10.0, 0.0)
-    assert bucket.ready_at(10.0, 1) == pytest.approx(10 + 1 / 1.3)
+    assert bucket.ready_at(10.0, 1, 1) == pytest.approx(10 + 1 / 1.3)
 
 
 class Meter:
@@ -173,10 +195,9 @@ def test_a_lane_learns_its_limits_and_keeps_below_the_configured_ones() -> None:
     # The capacity of 60 tokens, at 130 a second.
     assert lane.ready_at(0.0, cost) == pytest.approx(60 / 130)
     lane.learn(1.0, {"x-ratelimit-limit-requests": "60000"})
-    lane.take(1.0, 0)
-    for _ in range(6):
-        lane.take(1.0, 0)
-    assert lane.ready_at(1.0, Forecast().cost(0, 0)) > 1.0, "600 of the config stay the most"
+    for _ in range(7):
+        lane.take(1.0, Cost(0, 0))
+    assert lane.ready_at(1.0, Cost(0, 0)) > 1.0, "600 of the config stay the most"
 
 
 def test_the_limits_of_a_day_are_not_paced_by() -> None:
@@ -338,7 +359,7 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
     with Journal(tmp_path_factory.mktemp("journal"), "test") as journal:
         report = run_skipping(client.complete_async(asked, journal, lambda *_: None))
         done = [one for one in asked if one.key in journal]
-        usage = sum((usage_of(journal.entry(one.key)["response"]).tokens for one in done), 0)
+        usage = sum((used_in(journal.entry(one.key)).tokens for one in done), 0)
 
     # Every row has exactly one end.
     failed = [failure.request.key for failure in report.failed]

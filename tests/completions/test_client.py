@@ -398,6 +398,9 @@ def test_a_thousand_requests_leave_no_connection_behind(tmp_path: Path, server) 
     [
         (200, {"choices": [{"message": {"content": "hi"}}]}, Meaning.REPLY),
         (200, {"choices": [{"message": {"content": None}}]}, Meaning.REPLY),
+        (200, {"choices": [{"message": {"content": "hi"}}], "usage": ["?"]}, Meaning.REPLY),
+        (200, {"choices": [{"message": {"content": [{"text": "hi"}]}}]}, Meaning.PASSING),
+        (200, {"choices": [None]}, Meaning.PASSING),
         (200, {"choices": [{"text": "hi"}]}, Meaning.PASSING),
         (200, [], Meaning.PASSING),
         (200, {"error": {"code": 429, "message": "slow down"}}, Meaning.RATE_LIMITED),

@@ -229,6 +229,13 @@ def test_secrets_are_blotted_out_of_what_an_endpoint_repeats(tmp_path: Path) -> 
     assert b"sk-1" not in the_file(tmp_path).read_bytes()
 
 
+def test_a_reply_without_usage_counts_for_the_most(tmp_path: Path) -> None:
+    with Journal(tmp_path, "test") as journal:
+        journal.record(request(), {"choices": response()["choices"]}, price=Price(0, 1e6, "x"))
+        assert journal.spent([request().key], None).dollars == 5
+        assert journal.spent([request().key], None).usage == request().most
+
+
 def test_what_replies_have_cost_is_told(tmp_path: Path, capsys) -> None:
     price = Price(input=1.0, output=10.0, source="config")
     with Journal(tmp_path, "mbpp") as journal:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.completions.client import Endpoint, complete
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.local_server import check_that_it_samples, serve
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.errors import UserError
+from tests.completions.asking import ask, client_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -39,18 +39,20 @@ def wait_until_gone(model: Path) -> bool:
 
 
 def test_it_answers_and_is_gone_after_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    """The real server of transformers behind the real client."""
     asked = [
         CompletionRequest(
             str(tiny_model), "id", (("user", "Write"),), (("max_tokens", 6),), sample=sample
         )
-        for sample in range(5)
+        for sample in range(12)
     ]
-    with Journal(tmp_path / "j.jsonl") as journal:
-        with pytest.raises(RuntimeError), serve(tiny_model, tmp_path / "s.log", 4096) as url:
-            complete(Endpoint(url, "local", 4, 60, 1), asked, journal, lambda _: None)
-            raise RuntimeError
-        replies = [journal.get(request.key) for request in asked]
-    assert all(reply is not None and 1 <= reply.completion_tokens <= 6 for reply in replies)
+    with pytest.raises(RuntimeError), serve(tiny_model, tmp_path / "s.log", 4096) as url:
+        report = ask(client_of(url, in_flight=4, timeout=60), tmp_path, asked)
+        raise RuntimeError
+    assert (report.done, report.failed, report.stop) == (12, [], None)
+    with Journal(tmp_path, "test") as journal:
+        replies = [journal[request.key] for request in asked]
+    assert all(1 <= reply.completion_tokens <= 6 for reply in replies)
     assert len({reply.text for reply in replies}) > 1, "replies are sampled, not repeated"
     assert wait_until_gone(tiny_model)
 

@@ -16,7 +16,8 @@ from scripts.lib.completions.keys import ApiKey
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 # How fast the mean of what replies take follows them.
 FOLLOW = 0.05
-CAUTION_STEP = 0.25
+# How much more carefully tokens are counted after a refusal, and how fast a reply undoes it.
+CAUTION_STEP, FORGET = 0.25, 0.002
 
 
 @dataclass(frozen=True)
@@ -72,29 +73,39 @@ class Lane:
             self._buckets[what] = TokenBucket(self._configured[what], now)
         return self._buckets.get(what)
 
-    def charge(self, cost: Cost) -> float:
-        """The tokens that a request counts for."""
-        return cost.expected + self._caution * (cost.most - cost.expected)
+    def charge(self, cost: Cost) -> Cost:
+        """What a request counts for."""
+        careful = cost.expected + self._caution * (cost.most - cost.expected)
+        return Cost(careful, cost.most)
 
-    def ready_at(self, now: float, cost: Cost) -> float:
-        """When a request of that cost may be sent."""
+    def ready_at(self, now: float, charge: Cost) -> float:
+        """When a request that counts for so many tokens may be sent."""
         ready = max(now, self.paused_until)
-        for what, amount in (("requests", 1.0), ("tokens", self.charge(cost))):
-            if bucket := self._bucket(what, now):
-                ready = max(ready, bucket.ready_at(now, amount))
+        if bucket := self._bucket("requests", now):
+            ready = max(ready, bucket.ready_at(now, 1.0, 1.0))
+        if bucket := self._bucket("tokens", now):
+            ready = max(ready, bucket.ready_at(now, charge.expected, charge.most))
         return ready
 
-    def take(self, now: float, tokens: float) -> None:
+    def take(self, now: float, charge: Cost) -> None:
         """Count a request as sent."""
         self.open += 1
-        for what, amount in (("requests", 1.0), ("tokens", tokens)):
-            if bucket := self._bucket(what, now):
-                bucket.take(now, amount)
+        if bucket := self._bucket("requests", now):
+            bucket.take(now, 1.0, 1.0)
+        if bucket := self._bucket("tokens", now):
+            bucket.take(now, charge.expected, charge.most)
 
-    def give_back(self, now: float, what: str, amount: float, since: float) -> None:
-        """Refund what was counted too much at `since`."""
-        if bucket := self._buckets.get(what):
-            bucket.give(now, amount, since)
+    def settle(
+        self, now: float, since: float, charge: Cost, requests: float, tokens: float
+    ) -> None:
+        """Count what a request has taken, in place of what it counted for since it was sent."""
+        self.open -= 1
+        if bucket := self._buckets.get("requests"):
+            bucket.settle(now, since, 1.0, 1.0, requests)
+        if bucket := self._buckets.get("tokens"):
+            # An endpoint that refuses more than we count does not count by what replies take.
+            counted = tokens + self._caution * max(0.0, charge.most - tokens) if requests else 0.0
+            bucket.settle(now, since, charge.expected, charge.most, counted)
 
     def learn(self, now: float, headers: Mapping[str, str]) -> None:
         """Follow the limits that an answer states; those of the config stay the most."""
@@ -117,7 +128,9 @@ class Lane:
         Answers to requests that were sent before the last pause say nothing new.
         """
         if seconds is not None:
-            self.paused_until = max(self.paused_until, now + seconds)
+            # "At once", said again and again, is no answer.
+            least = min(FIRST_PAUSE_SECONDS, 0.02 * 2**self._pauses)
+            self.paused_until = max(self.paused_until, now + max(seconds, least))
         if sent_at < self._paused_for:
             return
         self._paused_for = now
@@ -129,8 +142,9 @@ class Lane:
             self._caution = min(1.0, self._caution + CAUTION_STEP)
 
     def succeeded(self) -> None:
-        """Forget how often the key had to pause."""
+        """Forget how often the key had to pause, and by and by the caution that came of it."""
         self._pauses = 0
+        self._caution *= 1 - FORGET
 
 
 @dataclass(frozen=True)
@@ -139,8 +153,7 @@ class Lease:
 
     lane: Lane
     since: float
-    cost: Cost
-    tokens: float
+    charge: Cost
 
 
 class Admission:
@@ -178,30 +191,21 @@ class Admission:
         for candidate in self.lanes:
             if candidate.retired:
                 continue
-            at = candidate.ready_at(now, cost)
+            at = candidate.ready_at(now, candidate.charge(cost))
             if lane is None or (at, candidate.open) < (ready, lane.open):
                 lane, ready = candidate, at
         assert lane is not None, "no key is left"
         if ready > now:
             return ready
-        lease = Lease(lane, now, cost, lane.charge(cost))
-        lane.take(now, lease.tokens)
+        lease = Lease(lane, now, lane.charge(cost))
+        lane.take(now, lease.charge)
         self.concurrency.opened(now)
         return lease
 
-    def close(self, lease: Lease, now: float, tokens: float | None, counted: bool = True) -> None:
-        """Give a lease back.
+    def close(self, lease: Lease, now: float, tokens: float, reached: bool = True) -> None:
+        """Give a lease back. `tokens` is what the request took.
 
-        `tokens` is what the request took, `None` if that is not known. `counted` is false where
-        the endpoint has refused it, so that it counts for nothing.
+        What has never `reached` the endpoint counts for nothing.
         """
-        lane = lease.lane
-        lane.open -= 1
         self.concurrency.closed()
-        if not counted:
-            lane.give_back(now, "tokens", lease.tokens, lease.since)
-            lane.give_back(now, "requests", 1.0, lease.since)
-        elif tokens is not None:
-            # What a cautious charge holds back stays taken: the endpoint counts in its own way.
-            taken = Cost(tokens, max(tokens, lease.cost.most))
-            lane.give_back(now, "tokens", lease.tokens - lane.charge(taken), lease.since)
+        lease.lane.settle(now, lease.since, lease.charge, float(reached), tokens)

@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
+from scripts.lib.completions.request import NotACompletion, completion_of
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -102,17 +104,10 @@ def _meaning(status: int, error: dict[str, Any], message: str) -> Meaning:
 
 
 def _reply(body: Any) -> Verdict:
-    broken = None
-    if not isinstance(body, dict):
-        broken = "a reply that is not JSON"
-    elif not isinstance(body.get("choices"), list) or not body["choices"]:
-        broken = "a reply without choices"
-    elif not isinstance(body["choices"][0], dict) or not isinstance(
-        body["choices"][0].get("message"), dict
-    ):
-        broken = "a reply without a message"
-    if broken:
-        return Verdict(Meaning.PASSING, broken, charged=True)
+    try:
+        completion_of("", "", body)
+    except NotACompletion as error:
+        return Verdict(Meaning.PASSING, str(error), charged=True)
     return Verdict(Meaning.REPLY, response=body)
 
 

@@ -382,7 +382,7 @@ class _Batches:
                 if verdict.meaning is not Meaning.REPLY:
                     errors[key] = (verdict.meaning, redacted(verdict.message, self._api.keys))
                     continue
-                taken += budget.amount(usage_of(body), self._api.discount)
+                taken += budget.amount(usage_of(body, request.most), self._api.discount)
                 self._journal.record(
                     request,
                     body,

@@ -16,8 +16,11 @@ SLOT_SECONDS = 0.5
 class TokenBucket:
     """Paces what is sent, and keeps it below a limit a minute. Times are seconds of one clock.
 
-    In any span of `t` seconds at most `capacity + rate * t` is taken, and in any minute at most
-    99 % of the limit. An amount above that is let through alone, when nothing else counts any more.
+    A request counts twice until it is settled: for what it is expected to take (`expected`), by
+    which it is paced, and for the most that it can take (`most`), which is kept free in its minute,
+    since endpoints keep as much free. In any span of `t` seconds at most `capacity + rate * t` is
+    taken, and in any minute at most 99 % of the limit. A request that needs more is let through
+    alone, when nothing else counts any more.
     """
 
     def __init__(self, limit_per_minute: float, now: float) -> None:
@@ -41,13 +44,13 @@ class TokenBucket:
         if not self._slots:
             self._sum = 0.0
 
-    def ready_at(self, now: float, amount: float) -> float:
-        """When `amount` may be taken, if nobody takes anything before; `now` where it may now."""
+    def ready_at(self, now: float, expected: float, most: float) -> float:
+        """When a request may be sent, if nobody takes anything before; `now` where it may now."""
         self._advance(now)
-        missing = min(amount, self.capacity) - self._level
+        missing = min(expected, self.capacity) - self._level
         # The rounding of a sum of many small steps must not cost a further wait.
         paced = now if missing <= 1e-9 * self.capacity else now + missing / self.rate
-        return max(paced, self._window_ready_at(now, amount))
+        return max(paced, self._window_ready_at(now, most))
 
     def _window_ready_at(self, now: float, amount: float) -> float:
         excess = self._sum + min(amount, self.in_a_minute) - self.in_a_minute
@@ -59,27 +62,24 @@ class TokenBucket:
                 return end + MINUTE
         return now
 
-    def take(self, now: float, amount: float) -> None:
-        """Take an amount, whether it may be taken or not."""
+    def take(self, now: float, expected: float, most: float) -> None:
+        """Count a request as sent, whether it may be or not."""
         self._advance(now)
-        self._level -= amount
-        self._count(now, amount)
-
-    def _count(self, at: float, amount: float) -> None:
-        if not self._slots or self._slots[-1][0] <= at:
-            end = (at // SLOT_SECONDS + 1) * SLOT_SECONDS
+        self._level -= expected
+        if not self._slots or self._slots[-1][0] <= now:
+            end = (now // SLOT_SECONDS + 1) * SLOT_SECONDS
             self._slots.append([end, 0.0])
-        self._slots[-1][1] += amount
-        self._sum += amount
+        self._slots[-1][1] += most
+        self._sum += most
 
-    def give(self, now: float, amount: float, since: float) -> None:
-        """Give back what was taken too much at `since`; a negative amount takes what is missing."""
+    def settle(self, now: float, since: float, expected: float, most: float, taken: float) -> None:
+        """Count what a request that was sent at `since` has taken, in place of what was thought."""
         self._advance(now)
-        self._level = min(self.capacity, self._level + amount)
+        self._level = min(self.capacity, self._level + expected - taken)
         for slot in reversed(self._slots):
             if slot[0] - SLOT_SECONDS <= since < slot[0]:
-                slot[1] -= amount
-                self._sum -= amount
+                slot[1] += taken - most
+                self._sum += taken - most
                 return
 
     def lower_to(self, now: float, level: float) -> None:

@@ -190,8 +190,8 @@ class _Run:
                 return self._delayed[0][0] if self._delayed else float("inf")
             if now < self._paused_until:
                 return self._paused_until
-            # One alone asks whether the endpoint is there: a wrong key or name shows before many are
-            # sent, and a server that keeps prefixes has their common beginning.
+            # One alone asks whether the endpoint is there: a wrong key or name shows before many
+            # are sent, and a server that keeps prefixes has their common beginning.
             if not self._client.replied and self._delayed:
                 return self._delayed[0][0]
             if self._open and (not self._client.replied or self._outage()):
@@ -261,7 +261,10 @@ class _Run:
     def _closed(self, task: "asyncio.Task[None]") -> None:
         job = self._open.pop(task)
         self._meter.open = len(self._open)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not job.over:  # It had not even begun.
+                self._pending.append(job)
+        elif (error := task.exception()) is not None:
             if not job.over:
                 self._report.failed.append(Failure(job.request, "interrupted", str(error)))
             self._stop(error)
@@ -289,7 +292,7 @@ class _Run:
             self._replied(job, lease, most, answer, verdict.response, began)
             return
         taken = most.usage if verdict.charged else Usage(requests=1)
-        self._settle(lease, most, taken, counted=reached)
+        self._settle(lease, most, taken, reached)
         job.lost += taken
         message = redacted(verdict.message, self._keys)
         job.attempts.append(self._attempt(began, lease, message))
@@ -299,9 +302,9 @@ class _Run:
         self._meter.count(self._loop.time(), 0)
         self._handle(job, lease, verdict, message, successes)
 
-    def _settle(self, lease: Lease, most: Amount, taken: Usage, counted: bool = True) -> None:
+    def _settle(self, lease: Lease, most: Amount, taken: Usage, reached: bool = True) -> None:
         self._budget.settle(most, self._budget.amount(taken))
-        self._admission.close(lease, self._loop.time(), float(taken.tokens), counted)
+        self._admission.close(lease, self._loop.time(), float(taken.tokens), reached)
 
     def _attempt(self, began: str, lease: Lease, outcome: str) -> dict[str, Any]:
         seconds = self._loop.time() - lease.since
@@ -321,7 +324,7 @@ class _Run:
         response: dict[str, Any],
         began: str,
     ) -> None:
-        now, usage = self._loop.time(), usage_of(response)
+        now, usage = self._loop.time(), usage_of(response, job.request.most)
         self._settle(lease, most, usage)
         lane, concurrency = lease.lane, self._admission.concurrency
         lane.learn(now, answer.headers)

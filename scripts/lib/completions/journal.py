@@ -61,6 +61,12 @@ def _key_of(line: bytes) -> str | None:
     return entry["key"] if "key" in entry else entry["completion"]["key"]
 
 
+def used_in(entry: dict[str, Any]) -> Usage:
+    """What the reply of an entry took, or at most took where the endpoint did not say it."""
+    used = entry.get("used")
+    return Usage(**used) if used else usage_of(entry["response"], NOTHING)
+
+
 def lost_in(entry: dict[str, Any]) -> Usage:
     """The most that the tries of an entry have cost without a reply."""
     return Usage(**lost) if (lost := entry.get("lost")) else NOTHING
@@ -210,7 +216,7 @@ class Journal:
             total += _amount(self.lost(key), price)
             if key in self:
                 entry = self.entry(key)
-                usage, paid = usage_of(entry["response"]), entry.get("price")
+                usage, paid = used_in(entry), entry.get("price")
                 dollars = paid["dollars"] if paid else _amount(usage, price).dollars
                 total += Amount(usage, dollars) + _amount(lost_in(entry), price)
         return total
@@ -238,7 +244,7 @@ class Journal:
         `secrets` are blotted out, whatever the endpoint repeats. Raises `OSError` where it cannot
         be written; the file then ends with its last whole line.
         """
-        paid = price and price.times(discount)
+        paid, usage = price and price.times(discount), usage_of(response, request.most)
         entry = {
             "key": request.key,
             "received": now_text(),
@@ -246,8 +252,9 @@ class Journal:
             "request": {**request.body(), "identity": request.model_identity}
             | {"sample": request.sample},
             "response": response,
+            "used": usage.as_dict(),
             "headers": headers or {},
-            "price": paid and {**paid.as_dict(), "dollars": paid.dollars(usage_of(response))},
+            "price": paid and {**paid.as_dict(), "dollars": paid.dollars(usage)},
             "attempts": attempts or [],
             "lost": lost.as_dict() if lost.requests else None,
         }

@@ -43,10 +43,17 @@ class Usage:
 NOTHING = Usage()
 
 
-def usage_of(response: dict[str, Any]) -> Usage:
-    """What the body of a chat completion says that it took, as one request."""
-    usage = response.get("usage") or {}
-    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), 1)
+def usage_of(response: dict[str, Any], unknown: Usage) -> Usage:
+    """What the body of a chat completion says that it took, as one request.
+
+    Of an endpoint that does not say it, `unknown`: the most that it can have taken.
+    """
+    usage = response.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return unknown
+    return Usage(prompt, completion, 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scripts.lib.completions.pricing import Usage
+from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
 
 # Part of every key: raise it when the meaning of a journal entry changes.
 KEY_VERSION = 1
@@ -99,15 +99,15 @@ def completion_of(key: str, asked_model: str, response: Any) -> Completion:
     try:
         choice = response["choices"][0]
         text = choice["message"].get("content") or ""
-        usage = response.get("usage") or {}
+        usage = usage_of(response, NOTHING)
         return Completion(
             key=key,
             # Half of a surrogate pair, which JSON can hold, could not be written to any file.
             text=text.encode("utf-8", "replace").decode(),
-            finish_reason=choice.get("finish_reason") or "",
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-            model=response.get("model") or asked_model,
+            finish_reason=str(choice.get("finish_reason") or ""),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            model=str(response.get("model") or asked_model),
         )
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise NotACompletion("a reply without choices") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise NotACompletion("a reply that is no chat completion") from error
