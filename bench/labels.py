@@ -112,7 +112,7 @@ def capped(seconds: float) -> None:
     """How much of a cap is used, and how many requests are refused."""
     workloads = {
         "requests": {"words": 60, "max_tokens": 128, "completion_tokens": 60, "latency": 0.5},
-        "tokens": {"words": 150, "max_tokens": 1024, "completion_tokens": 400, "latency": 2.0},
+        "tokens": {"words": 150, "max_tokens": 512, "completion_tokens": 400, "latency": 2.0},
     }
     for binding, load in workloads.items():
         for window in ("bucket", "sliding"):

@@ -16,6 +16,7 @@ from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
 from scripts.lib.stale_lock import clear_stale_lock
 from scripts.lib.tasks import load_task
+from scripts.lib.untracked import Untracked
 
 # Modules that change a step's result: an edit of one of them reruns the steps that list it.
 # Modules that only carry data or messages (records, console, ...) are left out on purpose, so that
@@ -258,9 +259,9 @@ def sampling_record(wildcards):
     return json.dumps(sampling_settings(wildcards), sort_keys=True)
 
 
-def client_record(wildcards):
-    """How requests are sent as JSON; no secret is among it, only the name of a file of keys."""
-    return json.dumps(config_of(wildcards.task)["label"]["client"])
+def client_settings(wildcards):
+    """How requests are sent, as JSON: no reply depends on it, and no secret is among it."""
+    return Untracked(json.dumps(config_of(wildcards.task)["label"]["client"]))
 
 
 def label_record(wildcards):

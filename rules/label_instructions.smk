@@ -38,7 +38,7 @@ rule label_instructions:
         top_p=setting("label/top_p"),
         max_tokens=setting("label/max_tokens"),
         seed=lookup("seed", within=config),
-        client=client_record,
+        client=client_settings,
         server_log="logs/{task}/label_server.log",
         estimate="",
     shell:

@@ -161,6 +161,7 @@ def test_nothing_reruns_without_a_change(finished_toy) -> None:
         ("sampling", {"target_rows": 18}, STAGES - {"train"}),
         ("filter", {"threshold": 0.9}, STAGES - {"train", "generate_instructions"}),
         ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
+        ("label", {"client": {"in_flight": 9, "budget": {"dollars": 1}}}, set()),
         ("verification", {"timeout": 7}, {"verify_samples"}),
         ("decontamination", {"ngram": 9}, STAGES - {"train", "generate_instructions"}),
     ],

@@ -120,7 +120,7 @@ class Lane:
             elif bucket.limit != limit:
                 bucket.resize(now, limit)
             if stated.remaining is not None:
-                bucket.lower_to(now, stated.remaining)
+                bucket.report(now, stated.remaining)
 
     def pause(self, now: float, sent_at: float, seconds: float | None, of_tokens: bool) -> None:
         """Rest after a 429: as long as it asks for, else longer each time.

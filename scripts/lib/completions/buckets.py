@@ -5,10 +5,13 @@ from collections import deque
 MINUTE = 60.0
 # No span of a minute, from whichever moment the endpoint counts it, holds more than this share.
 SHARE_OF_LIMIT = 0.99
-# What was missed, at the start or in a pause, is caught up with a little faster than the limit, and
-# never more than a moment's worth comes at once: endpoints may count in parts of a minute.
-CATCH_UP = 1.3
+# Never more than a moment's worth comes at once: endpoints may count in parts of a minute.
 BURST_SECONDS = 0.6
+# Where an endpoint's own words show that it counts by the minute, what was missed in it, at the
+# start or in a pause, is caught up with so much faster than the limit.
+CATCH_UP = 1.3
+# Its words: at least this share of what we think is left, and so many seconds ago at most.
+AGREES, BELIEVED_SECONDS = 0.5, 10.0
 # What was sent is remembered in slots of so many seconds.
 SLOT_SECONDS = 0.5
 
@@ -27,17 +30,21 @@ class TokenBucket:
         # [end of the slot, what was taken in it], oldest first.
         self._slots: deque[list[float]] = deque()
         self._sum = 0.0
+        self._agreed_until = float("-inf")
         self._set(limit_per_minute)
         self._level, self._at = self.capacity, now
 
     def _set(self, limit_per_minute: float) -> None:
         self.limit = limit_per_minute
         self.in_a_minute = max(1.0, SHARE_OF_LIMIT * limit_per_minute)
-        self.rate = CATCH_UP * limit_per_minute / MINUTE
         self.capacity = max(1.0, limit_per_minute / MINUTE * BURST_SECONDS)
 
+    def rate(self, now: float) -> float:
+        """What may be sent in a second, in the long run."""
+        return (CATCH_UP if now < self._agreed_until else SHARE_OF_LIMIT) * self.limit / MINUTE
+
     def _advance(self, now: float) -> None:
-        self._level = min(self.capacity, self._level + self.rate * max(0.0, now - self._at))
+        self._level = min(self.capacity, self._level + self.rate(now) * max(0.0, now - self._at))
         self._at = max(self._at, now)
         while self._slots and self._slots[0][0] <= now - MINUTE:
             self._sum -= self._slots.popleft()[1]
@@ -49,7 +56,7 @@ class TokenBucket:
         self._advance(now)
         missing = min(expected, self.capacity) - self._level
         # The rounding of a sum of many small steps must not cost a further wait.
-        paced = now if missing <= 1e-9 * self.capacity else now + missing / self.rate
+        paced = now if missing <= 1e-9 * self.capacity else now + missing / self.rate(now)
         return max(paced, self._window_ready_at(now, most))
 
     def _window_ready_at(self, now: float, amount: float) -> float:
@@ -82,10 +89,12 @@ class TokenBucket:
                 self._sum += taken - most
                 return
 
-    def lower_to(self, now: float, level: float) -> None:
-        """Believe an endpoint that says that less is left."""
+    def report(self, now: float, remaining: float) -> None:
+        """Hear from the endpoint how much is left."""
         self._advance(now)
-        self._level = min(self._level, level)
+        self._level = min(self._level, remaining)
+        agrees = remaining >= AGREES * (self.limit - self._sum)
+        self._agreed_until = now + BELIEVED_SECONDS if agrees else float("-inf")
 
     def resize(self, now: float, limit_per_minute: float) -> None:
         """Follow a limit that has changed."""

@@ -1,0 +1,11 @@
+"""A parameter of a rule that changes no result."""
+
+
+class Untracked:
+    """A value whose change reruns nothing: Snakemake compares parameters of built-in types alone."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return self._value
