@@ -2,7 +2,7 @@
 
 
 class Untracked:
-    """A value whose change reruns nothing: Snakemake compares parameters of built-in types alone."""
+    """A value whose change reruns nothing: Snakemake compares those of built-in types alone."""
 
     def __init__(self, value: str) -> None:
         self._value = value

@@ -13,7 +13,7 @@ from scripts.lib.completions.concurrency import AdaptiveLimit
 from scripts.lib.completions.keys import ApiKey
 
 # Pauses of a key after a 429 that names none: doubled each time, up to the last.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 60.0
 # How fast the mean of what replies take follows them.
 FOLLOW = 0.05
 # How much more carefully tokens are counted after a refusal, and how fast a reply undoes it.
