@@ -294,7 +294,6 @@ def main(argv: list[str] | None = None) -> None:
         with Endpoint(
             arguments.endpoint,
             arguments.model,
-            task.name,
             arguments.client,
             server_log=arguments.server_log,
             sampled=arguments.temperature > 0,

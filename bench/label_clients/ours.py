@@ -66,7 +66,7 @@ def main() -> None:
     with Journal(folder, "bench") as journal:
         try:
             with Endpoint(
-                "openai", "gpt-4o-mini", "bench", settings, server_log=folder / "log", sampled=True
+                "openai", "gpt-4o-mini", settings, server_log=folder / "log", sampled=True
             ) as endpoint:
                 failed = endpoint.ask(Question("bench", requests, of_use), journal)
             found["failed"] = Counter(failure.reason for failure in failed.values())

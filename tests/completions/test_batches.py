@@ -39,13 +39,14 @@ def batch_run(server: OpenAIServer, caps: Caps | None = None, **changes: object)
         "discount": 0.5,
         "attempts": 3,
         "timeout": 10,
+        "outage": 0.0,
     }
     return BatchRun(**{**values, **changes})
 
 
 def submit(run: BatchRun, folder: Path, asked: list[CompletionRequest], name="mbpp") -> Report:
     with Journal(folder, name) as journal:
-        return run.complete(asked, journal, name)
+        return run.complete(asked, journal)
 
 
 def states(folder: Path) -> list[dict]:
@@ -198,7 +199,28 @@ def test_results_that_cannot_be_read_are_not_given_up(tmp_path: Path, server) ->
     assert len(server.batches) == 1
 
 
-def test_a_batch_for_other_rows_is_collected_but_not_waited_for(tmp_path: Path, server) -> None:
+def test_an_endpoint_that_is_away_for_a_while_is_waited_for(tmp_path: Path, server) -> None:
+    """For longer than the openai client itself tries again."""
+    away = iter(range(8))
+    server.resource_fault = lambda method, path: (
+        "503" if method == "GET" and next(away, None) is not None else None
+    )
+    assert submit(batch_run(server, outage=60.0), tmp_path, requests(6)).done == 6
+    assert len(server.batches) == 1
+
+
+def test_the_batches_of_another_endpoint_are_left_alone(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
+    with pytest.raises(UserError):
+        submit(batch_run(server), tmp_path, requests(6))
+    with OpenAIServer(batch_seconds=0.05) as other:
+        assert submit(batch_run(other), tmp_path, requests(6)).done == 6
+    assert sorted(state["collected"] for state in states(tmp_path)) == [False, True]
+
+
+def test_a_batch_for_other_rows_is_not_waited_for_and_found_when_wanted(
+    tmp_path: Path, server
+) -> None:
     server.batch_seconds = 30
     run = """
 import sys

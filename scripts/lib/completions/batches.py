@@ -21,7 +21,7 @@ from scripts.lib.completions.budget import Amount, Budget
 from scripts.lib.completions.client import Failure, Report
 from scripts.lib.completions.journal import Journal, now_text
 from scripts.lib.completions.keys import ApiKey, redacted
-from scripts.lib.completions.pricing import usage_of
+from scripts.lib.completions.pricing import NOTHING, usage_of
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
 from scripts.lib.console import say
@@ -46,7 +46,7 @@ class BatchState:
     """What is known of a batch; `samples` are the reply numbers of its requests by their keys."""
 
     input_name: str
-    asked_for: str
+    base_url: str
     samples: dict[str, int]
     created: str
     batch_id: str = ""
@@ -58,8 +58,8 @@ class BatchState:
 class BatchRun:
     """Asks for completions by the Batch API, and keeps on where an earlier run stopped.
 
-    `attempts` bounds how often a request is put into a batch. `poll` is in seconds, `discount`
-    what the price is multiplied by.
+    `attempts` bounds how often a request is put into a batch. `poll`, `timeout` and `outage` are in
+    seconds, `discount` is what the price is multiplied by.
     """
 
     base_url: str
@@ -69,6 +69,7 @@ class BatchRun:
     discount: float
     attempts: int
     timeout: float
+    outage: float
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
     _clients: dict[int, Any] = field(default_factory=dict)
@@ -78,18 +79,17 @@ class BatchRun:
         self,
         requests: list[CompletionRequest],
         journal: Journal,
-        name: str,
         on_reply: OnReply = lambda *_: None,
     ) -> Report:
         """Get every completion that the journal lacks; blocks until all batches have ended.
 
-        `name` tells what the replies are for. A kill at any moment loses no batch: the next call
-        finds it. Raises `UserError` for what the user can put right; what was collected is kept.
+        A kill at any moment loses no batch: the next call finds it. Raises `UserError` for what the
+        user can put right; what was collected is kept.
         """
         missing = {request.key: request for request in requests if request.key not in journal}
         folder = journal.folder / "batches"
         folder.mkdir(parents=True, exist_ok=True)
-        run = _Batches(self, missing, journal, folder, name, on_reply)
+        run = _Batches(self, missing, journal, folder, on_reply)
         try:
             return run.run()
         finally:
@@ -139,8 +139,9 @@ class BatchRun:
                     "record, run the same command again"
                 ) from None
             except openai.APIStatusError as error:
+                kind = EndpointDown if error.status_code >= 500 else UserError
                 message = redacted(_one_line(error), self.keys)
-                raise UserError(f"{self.base_url}: the Batch API answers: {message}") from None
+                raise kind(f"{self.base_url}: the Batch API answers: {message}") from None
         if len(self._refused_keys) == len(self.keys):
             raise NoKeyLeft(
                 f"{self.base_url} accepts none of the keys for batches: put a valid one into "
@@ -170,22 +171,23 @@ class _Batches:
         missing: dict[str, CompletionRequest],
         journal: Journal,
         folder: Path,
-        name: str,
         on_reply: OnReply,
     ) -> None:
-        self._api, self._journal, self._folder, self._name = api, journal, folder, name
+        self._api, self._journal, self._folder = api, journal, folder
         self._missing, self._on_reply = dict(missing), on_reply
         self._tries = dict.fromkeys(missing, 0)
         self._secrets = tuple(key.secret for key in api.keys)
         self._report = Report()
         self._most_requests = api.most_requests
+        self._errors: dict[str, tuple[Meaning, str]] = {}
+        self._last_answer = time.monotonic()
         self._open: list[tuple[BatchState, dict[str, CompletionRequest], Amount]] = []
 
     def run(self) -> Report:
         self._resume()
         self._submit_rest()
         said = time.monotonic()
-        while self._waits():
+        while self._open:
             if not self._look():
                 if time.monotonic() - said >= SAY_EVERY_SECONDS:
                     said = time.monotonic()
@@ -196,10 +198,6 @@ class _Batches:
         self._report.not_sent = len(self._missing)
         return self._report
 
-    def _waits(self) -> bool:
-        """Whether an open batch holds what is wanted; others are left for whoever wants them."""
-        return any(key in self._missing for _, held, _ in self._open for key in held)
-
     def _progress(self) -> str:
         states = ", ".join(f"{state.batch_id} {state.status}" for state, _, _ in self._open)
         return f"batches: {self._report.done} replies, {len(self._missing)} missing; {states}"
@@ -207,21 +205,20 @@ class _Batches:
     # What earlier runs have left.
 
     def _resume(self) -> None:
+        """Take up the open batches that hold what is wanted; who wants the others will do so."""
         for state in self._states():
-            # Of another task only what has an id: its own run may be creating the batch right now.
-            if state.collected or (not state.batch_id and state.asked_for != self._name):
+            if state.collected or state.base_url != self._api.base_url:
+                continue
+            if not self._missing.keys() & state.samples.keys():
                 continue
             if not state.batch_id and not self._find(state):
                 self._forget(state)
                 continue
             held = self._held(state)
-            if any(key not in self._journal for key in held):
-                most = self._most(held)
-                self._api.budget.commit(most)
-                self._open.append((state, held, most))
-                say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
-            else:
-                self._done_with(state)
+            most = self._most(held)
+            self._api.budget.commit(most)
+            self._open.append((state, held, most))
+            say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
 
     def _states(self) -> Iterator[BatchState]:
         for path in sorted(self._folder.glob("*.state.json")):
@@ -235,7 +232,6 @@ class _Batches:
 
     def _find(self, state: BatchState) -> bool:
         """Look among the account's batches for one whose creation was never confirmed."""
-
         begun = datetime.fromisoformat(state.created).timestamp()
 
         def search(client: Any) -> Any:
@@ -315,7 +311,7 @@ class _Batches:
         # The time makes it another batch when the same requests are asked for once more.
         name = hashlib.sha256(content + now_text().encode()).hexdigest()[:32]
         samples = {key: request.sample for key, request in held.items()}
-        state = BatchState(name, self._name, samples, now_text())
+        state = BatchState(name, self._api.base_url, samples, now_text())
         with atomic_file(self._input(state)) as stream:
             stream.write(content.decode())
         self._save(state)
@@ -343,7 +339,20 @@ class _Batches:
     # Watching and collecting.
 
     def _look(self) -> bool:
-        """Ask after every open batch; whether one of them has ended."""
+        """Ask after every open batch; whether one of them has ended.
+
+        An endpoint that is away for a while is waited for: a batch takes hours.
+        """
+        try:
+            ended = self._look_at_all()
+        except EndpointDown:
+            if time.monotonic() - self._last_answer > self._api.outage:
+                raise
+            return False
+        self._last_answer = time.monotonic()
+        return ended
+
+    def _look_at_all(self) -> bool:
         ended = False
         for entry in list(self._open):
             state, held, most = entry
@@ -359,8 +368,9 @@ class _Batches:
             if batch.status not in TERMINAL:
                 continue
             ended = True
-            self._open.remove(entry)
             self._collect(state, held, most, batch)
+            self._open.remove(entry)
+            self._judge_the_rest(state, held, batch)
         return ended
 
     def _retrieve(self, batch_id: str) -> Any:
@@ -370,7 +380,7 @@ class _Batches:
         self, state: BatchState, held: dict[str, CompletionRequest], most: Amount, batch: Any
     ) -> None:
         """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
-        budget, taken, errors = self._api.budget, Amount(), {}
+        budget, taken = self._api.budget, Amount()
         for file_id in (batch.output_file_id, batch.error_file_id):
             for row in self._rows(file_id):
                 key = row.get("custom_id")
@@ -380,7 +390,8 @@ class _Batches:
                 body = (row.get("response") or {}).get("body")
                 verdict = judge(_row_answer(row))
                 if verdict.meaning is not Meaning.REPLY:
-                    errors[key] = (verdict.meaning, redacted(verdict.message, self._api.keys))
+                    message = redacted(verdict.message, self._api.keys)
+                    self._errors[key] = (verdict.meaning, message)
                     continue
                 taken += budget.amount(usage_of(body, request.most), self._api.discount)
                 self._journal.record(
@@ -397,17 +408,11 @@ class _Batches:
         budget.settle(most, taken)
         self._journal.sync()
         self._done_with(state)
-        say(
-            f"batch {state.batch_id}: {batch.status}, {taken.usage.requests} of {len(held)} replies"
-        )
-        self._judge_the_rest(state, held, errors, batch)
+        replies = taken.usage.requests
+        say(f"batch {state.batch_id}: {batch.status}, {replies} of {len(held)} replies")
 
     def _judge_the_rest(
-        self,
-        state: BatchState,
-        held: dict[str, CompletionRequest],
-        errors: dict[str, tuple[Meaning, str]],
-        batch: Any,
+        self, state: BatchState, held: dict[str, CompletionRequest], batch: Any
     ) -> None:
         """Give up on requests that were refused or tried often enough; the others go again."""
         problems = [error.code or "" for error in (batch.errors.data or [])] if batch.errors else []
@@ -425,7 +430,8 @@ class _Batches:
         for key, request in held.items():
             if key not in self._missing:
                 continue
-            meaning, message = errors.get(key, (Meaning.PASSING, f"batch {batch.status}"))
+            unknown = (Meaning.PASSING, f"batch {batch.status}")
+            meaning, message = self._errors.pop(key, unknown)
             if too_many:
                 self._tries[key] -= 1
             elif meaning is Meaning.REFUSED:
@@ -436,6 +442,9 @@ class _Batches:
     def _fail(self, request: CompletionRequest, reason: str, detail: str) -> None:
         del self._missing[request.key]
         self._report.failed.append(Failure(request, reason, detail))
+        self._journal.record_failure(
+            request, reason, [{"outcome": detail}], lost=NOTHING, secrets=self._secrets
+        )
 
     def _rows(self, file_id: str | None) -> Iterator[dict[str, Any]]:
         if not file_id:

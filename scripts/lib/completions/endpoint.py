@@ -51,21 +51,20 @@ class Question:
 class Endpoint:
     """Gets replies into a journal. A context manager; nothing is opened while none is missing.
 
-    `kind` is `local` (a model that is served as long as the block runs) or `openai`. `task` names
-    what the replies are for, `sampled` says that some request has a temperature above 0.
+    `kind` is `local` (a model that is served as long as the block runs) or `openai`. `sampled`
+    says that some request has a temperature above 0.
     """
 
     def __init__(
         self,
         kind: str,
         model: str,
-        task: str,
         settings: ClientSettings,
         *,
         server_log: Path,
         sampled: bool,
     ) -> None:
-        self._kind, self._model, self._task = kind, model, task
+        self._kind, self._model = kind, model
         self._settings, self._server_log, self._sampled = settings, server_log, sampled
         self._stack = ExitStack()
         self._client: Client | None = None
@@ -127,7 +126,7 @@ class Endpoint:
     ) -> Report:
         if self._batches is None:
             return client.complete(requests, journal, on_reply)
-        return self._batches.complete(requests, journal, self._task, on_reply)
+        return self._batches.complete(requests, journal, on_reply)
 
     def _finish(self, report: Report) -> list[Failure]:
         if report.stop is not None:
@@ -208,6 +207,7 @@ class Endpoint:
                 discount=settings.batch.discount,
                 attempts=settings.attempts,
                 timeout=settings.timeout,
+                outage=settings.outage,
             )
         return self._client
 
