@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.lib.completions.client import Failure
-from scripts.lib.completions.endpoint import Endpoint, Question, remote_url
+from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, Question, remote_url
 from scripts.lib.completions.estimate import estimate
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.pricing import find_price
@@ -137,9 +137,8 @@ def write_estimate(
 ) -> None:
     """Print what the missing replies will cost, and write it to the output."""
     settings = arguments.client
-    price = None
-    if arguments.endpoint != "local":
-        price = find_price(arguments.model, remote_url(), settings.price)
+    local = arguments.endpoint == "local"
+    price = OWN_HARDWARE if local else find_price(arguments.model, remote_url(), settings.price)
     if price is not None and settings.mode == "batch":
         price = price.times(settings.batch.discount)
     found = estimate(requests, journal, price)

@@ -17,7 +17,7 @@ from scripts.lib.completions.concurrency import AdaptiveLimit
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import ApiKey, load_keys, move_to_aborted
 from scripts.lib.completions.local_server import check_that_it_samples, serve
-from scripts.lib.completions.pricing import find_price
+from scripts.lib.completions.pricing import Price, find_price
 from scripts.lib.completions.request import Completion, CompletionRequest, completion_of
 from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.completions.stops import CanaryFailed, TooManyFailed
@@ -28,6 +28,7 @@ from scripts.lib.models import check_model_name
 OPENAI_URL = "https://api.openai.com/v1"
 # Open requests at a time: of a local server always so many, of another one at first and at most.
 LOCAL_IN_FLIGHT, FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 16, 16, 512
+OWN_HARDWARE = Price(0.0, 0.0, "own hardware")
 SHOWN_REPLIES, SHOWN_CHARACTERS = 2, 400
 
 
@@ -81,10 +82,9 @@ class Endpoint:
             self._stack.close()
 
     @property
-    def dollars(self) -> float | None:
-        """Dollars spent on the replies so far, `None` where the price is unknown."""
-        budget = self._client.budget if self._client else None
-        return budget.spent.dollars if budget and budget.price else None
+    def dollars(self) -> float:
+        """Dollars spent on the replies so far, 0 where the price is unknown."""
+        return self._client.budget.spent.dollars if self._client else 0.0
 
     def ask(self, question: Question, journal: Journal) -> dict[str, Failure]:
         """Get every reply that the journal lacks; returns why some are still missing.
@@ -114,7 +114,7 @@ class Endpoint:
                 self._check_canary(question, first, journal)
             rest = question.requests[len(first) :] if len(first) < len(question.requests) else first
             failed += self._finish(self._complete(client, rest, journal, on_reply))
-        self._check_failures(failed, number)
+        self._check_failures(failed, len(keys))
         return {failure.request.key: failure for failure in failed}
 
     def _complete(
@@ -147,7 +147,7 @@ class Endpoint:
             f"{tokens:,.0f} tokens/min",
             f"{self._client.meter.open} in flight",
         ]
-        if self.dollars is not None:
+        if self.dollars:
             parts.append(f"${self.dollars:.2f}")
         return ", ".join(parts)
 
@@ -185,12 +185,12 @@ class Endpoint:
             url, keys = self._serve(requests), [ApiKey(1, "local")]
             in_flight = settings.in_flight or LOCAL_IN_FLIGHT
             # We know what the server bears: it is ours, and of this machine.
-            concurrency = AdaptiveLimit(in_flight, in_flight)
+            concurrency, price = AdaptiveLimit(in_flight, in_flight), OWN_HARDWARE
         else:
             url, keys = remote_url(), load_keys(os.environ, settings.key_file)
             in_flight = settings.in_flight or MOST_IN_FLIGHT
             concurrency = AdaptiveLimit(FIRST_IN_FLIGHT, in_flight)
-        price = find_price(self._model, url, settings.price) if self._kind != "local" else None
+            price = find_price(self._model, url, settings.price)
         self._client = Client(
             lambda: Transport(url, settings.timeout, in_flight),
             Admission(keys, concurrency, settings.requests_per_minute, settings.tokens_per_minute),
