@@ -260,7 +260,7 @@ server = type("Server", (), {"url": sys.argv[1]})
 print("ready", flush=True)
 submit(batch_run(server, most_requests=5), Path(sys.argv[2]), requests(20))
 """
-    for moment in range(12):
+    for moment in range(9):
         process = subprocess.Popen(
             [sys.executable, "-c", code, server.url, str(tmp_path)],
             cwd=PROJECT,
@@ -268,7 +268,7 @@ submit(batch_run(server, most_requests=5), Path(sys.argv[2]), requests(20))
             stderr=subprocess.DEVNULL,
         )
         process.stdout.readline()
-        time.sleep(0.35 + 0.05 * moment)
+        time.sleep(0.35 + 0.07 * moment)
         process.kill()
         process.communicate()
     submit(batch_run(server, most_requests=5), tmp_path, requests(20))

@@ -297,10 +297,7 @@ class _Batches:
                 break
             amount = self._api.budget.amount(request.most, self._api.discount)
             if exceeded := self._api.budget.reserve(amount):
-                self._report.stop = BudgetReached(
-                    f"the budget leaves no room for a further request: {exceeded}: raise it and "
-                    "run the same command again"
-                )
+                self._report.stop = BudgetReached(exceeded)
                 break
             held[request.key] = waiting.popleft()
             most += amount

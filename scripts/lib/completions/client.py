@@ -207,7 +207,7 @@ class _Run:
             if exceeded := self._budget.reserve(most):
                 if self._open:
                     return float("inf")
-                self._stop(self._budget_reached(exceeded))
+                self._stop(BudgetReached(exceeded))
                 break
             lease = self._admission.admit(
                 now, job.request.expected_prompt_tokens, job.request.max_tokens
@@ -453,13 +453,6 @@ class _Run:
         return NoKeyLeft(
             f"{self._client.name} accepts none of the keys ({listed}): put a valid one into "
             "OPENAI_API_KEY and run the same command again"
-        )
-
-    @staticmethod
-    def _budget_reached(exceeded: str) -> BudgetReached:
-        return BudgetReached(
-            f"the budget leaves no room for a further request: {exceeded}: raise it and run "
-            "the same command again"
         )
 
     def _unreachable(self, message: str) -> EndpointDown:

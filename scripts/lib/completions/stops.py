@@ -4,9 +4,15 @@ from scripts.lib.errors import UserError
 
 
 class BudgetReached(UserError):
-    """A cap of the budget leaves no room for a further request."""
+    """A cap of the budget, which `cap` names, leaves no room for a further request."""
 
     status = 3
+
+    def __init__(self, cap: str) -> None:
+        super().__init__(
+            f"the budget leaves no room for a further request: {cap}: raise it and run the same "
+            "command again"
+        )
 
 
 class NoKeyLeft(UserError):
