@@ -153,6 +153,19 @@ def assert_no_secret(keys: tuple[str, ...], folder: Path, *texts: str) -> None:
         assert all(key.encode() not in content for content in written)
 
 
+def test_a_key_that_is_a_mere_word_stays_in_the_replies(tmp_path: Path, server) -> None:
+    server.reply = "An EMPTY list is a local variable."
+    assert ask(client_of(server.url, ("EMPTY", "local")), tmp_path, requests(4)).done == 4
+    with Journal(tmp_path, "test") as journal:
+        assert {journal[one.key].text for one in requests(4)} == {server.reply}
+
+
+def test_a_key_that_a_reply_repeats_is_blotted_out(tmp_path: Path, server) -> None:
+    server.reply = "The key was sk-secret-0123456789."
+    assert ask(client_of(server.url, ("sk-secret-0123456789",)), tmp_path, requests(4)).done == 4
+    assert_no_secret(("sk-secret-0123456789",), tmp_path)
+
+
 def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, server) -> None:
     server.keys = {"sk-a": KeyState(quota_after=5), "sk-b": KeyState()}
     report = ask(client_of(server.url, ("sk-a", "sk-b")), tmp_path, requests(40))

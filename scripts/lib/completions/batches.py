@@ -20,7 +20,7 @@ from scripts.lib.completions.answers import Answer, Meaning, judge
 from scripts.lib.completions.budget import Amount, Budget
 from scripts.lib.completions.client import Failure, Report
 from scripts.lib.completions.journal import Journal, now_text
-from scripts.lib.completions.keys import ApiKey, redacted
+from scripts.lib.completions.keys import ApiKey, redacted, secrets_of
 from scripts.lib.completions.pricing import NOTHING, usage_of
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
@@ -176,7 +176,7 @@ class _Batches:
         self._api, self._journal, self._folder = api, journal, folder
         self._missing, self._on_reply = dict(missing), on_reply
         self._tries = dict.fromkeys(missing, 0)
-        self._secrets = tuple(key.secret for key in api.keys)
+        self._secrets = secrets_of(api.keys)
         self._report = Report()
         self._most_requests = api.most_requests
         self._errors: dict[str, tuple[Meaning, str]] = {}

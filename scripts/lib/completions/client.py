@@ -19,7 +19,7 @@ from scripts.lib.completions.admission import Admission, Lease
 from scripts.lib.completions.answers import Answer, Meaning, Unanswered, Verdict, judge, kept
 from scripts.lib.completions.budget import Amount, Budget
 from scripts.lib.completions.journal import Journal, now_text
-from scripts.lib.completions.keys import redacted
+from scripts.lib.completions.keys import redacted, secrets_of
 from scripts.lib.completions.meter import Meter
 from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
 from scripts.lib.completions.request import CompletionRequest
@@ -146,7 +146,7 @@ class _Run:
         self._patience, self._meter = client.patience, client.meter
         self._journal, self._on_reply, self._send = journal, on_reply, send
         self._keys = [lane.key for lane in self._admission.lanes]
-        self._secrets = tuple(key.secret for key in self._keys)
+        self._secrets = secrets_of(self._keys)
         self._pending = deque(_Job(request) for request in requests)
         # (when, tie, job): requests that wait for their next try.
         self._delayed: list[tuple[float, int, _Job]] = []

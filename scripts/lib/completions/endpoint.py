@@ -92,6 +92,7 @@ class Endpoint:
         Raises a `UserError` with an exit status of its own where the run must stop: see
         `scripts.lib.completions.stops`. What was paid for is in the journal.
         """
+        journal.refresh()
         missing = [request for request in question.requests if request.key not in journal]
         if not missing:
             return {}
@@ -100,6 +101,8 @@ class Endpoint:
         client.budget.count_spent(journal.spent(keys, client.budget.price))
         number = len({request.key for request in missing})
         failed: list[Failure] = []
+        replied: list[CompletionRequest] = []
+        alone, local = self._settings.canary.replies, self._kind == "local"
         with Progress(question.step, number, "replies") as progress:
 
             def on_reply(request: CompletionRequest, response: dict[str, Any]) -> None:
@@ -107,12 +110,17 @@ class Endpoint:
                 self._received += 1
                 self._valid += question.of_use(request, completion)
                 progress.advance(note=self._note)
+                if local:
+                    replied.append(request)
+                    if len(replied) == alone < number:
+                        self._check_canary(question, replied, journal)
 
-            first = question.requests[: self._settings.canary.replies]
-            if len(first) < len(question.requests):
+            rest = question.requests
+            # On our own hardware nothing is paid for a reply, but much for an idle server.
+            if not local and alone < len(rest):
+                first, rest = rest[:alone], rest[alone:]
                 failed += self._finish(client.complete(first, journal, on_reply))
                 self._check_canary(question, first, journal)
-            rest = question.requests[len(first) :] if len(first) < len(question.requests) else first
             failed += self._finish(self._complete(client, rest, journal, on_reply))
         self._check_failures(failed, len(keys))
         return {failure.request.key: failure for failure in failed}

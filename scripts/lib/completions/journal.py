@@ -72,17 +72,17 @@ def lost_in(entry: dict[str, Any]) -> Usage:
     return Usage(**lost) if (lost := entry.get("lost")) else NOTHING
 
 
-def _lock(file: IO[bytes]) -> bool:
-    """Take the kernel's lock on an open file if it is free.
+def _lock(file: IO[bytes]) -> bool | None:
+    """Take the kernel's lock on an open file if it is free; whether it was.
 
-    A file system that has no locks is taken to be free: files of one process each need none.
+    `None` on a file system that has no locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 
@@ -131,7 +131,8 @@ class Journal:
 
     def _wait_for_claim(self) -> None:
         said = -SAY_EVERY_SECONDS
-        while not _lock(self._claim):
+        # Without locks two runs may pay for the same replies; files of their own keep them safe.
+        while _lock(self._claim) is False:
             if time.monotonic() - said >= SAY_EVERY_SECONDS:
                 said = time.monotonic()
                 say(f"waiting: another run asks for the replies of {self._name} right now")
@@ -334,8 +335,9 @@ def _line(entry: dict[str, Any], secrets: tuple[str, ...]) -> bytes:
     except UnicodeEncodeError:
         line = json.dumps(entry).encode()
     for secret in secrets:
-        if secret.encode() in line:
-            line = line.replace(secret.encode(), b"[key]")
+        written = json.dumps(secret)[1:-1].encode()
+        if written in line:
+            line = line.replace(written, b"[key]")
     return line + b"\n"
 
 
@@ -353,13 +355,14 @@ def compact(folder: Path) -> tuple[int, int]:
     """Merge the files that no live process writes into one, without what is superseded.
 
     Left out are torn lines, a second reply to a request, and failures whose request has a reply.
-    Returns the number of files before and after. A process that reads meanwhile is not disturbed.
+    Files of which no lock says that they are free are left alone. Returns the number of the others
+    before and after. A process that reads meanwhile is not disturbed.
     """
     with contextlib.ExitStack() as stack:
         paths = []
         for path in sorted(folder.glob("*.jsonl")):
-            file = stack.enter_context(open(path, "rb"))
-            if _lock(file):
+            file = stack.enter_context(open(path, "r+b"))
+            if _lock(file) is True:
                 paths.append(path)
         if len(paths) < 2:
             return len(paths), len(paths)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from scripts.lib.errors import UserError
 
+# Servers that want no key are given a word; as a word of a reply it must stay.
+SHORTEST_SECRET = 10
+
 
 @dataclass(frozen=True)
 class ApiKey:
@@ -20,6 +23,11 @@ class ApiKey:
 
     number: int
     secret: str = field(repr=False)
+
+
+def secrets_of(keys: list[ApiKey]) -> tuple[str, ...]:
+    """What must not be written to any file; words such as `EMPTY` are no secrets."""
+    return tuple(key.secret for key in keys if len(key.secret) >= SHORTEST_SECRET)
 
 
 def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[ApiKey]:
