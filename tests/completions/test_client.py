@@ -275,6 +275,14 @@ def test_a_cap_is_never_exceeded_and_a_higher_one_goes_on(
     assert ask(client_of(server.url), tmp_path, requests(200)).done == report.not_sent
 
 
+def test_a_proxy_is_used_for_other_machines_only(tmp_path: Path, server, monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert ask(client_of(server.url), tmp_path, requests(3)).done == 3
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    report = ask(client_of("http://api.invalid/v1"), tmp_path / "other", requests(3))
+    assert "(HTTP 404: Invalid URL" in str(report.stop), "the server is no proxy, but was asked"
+
+
 def test_a_hanging_request_ends_at_its_deadline(tmp_path: Path, server) -> None:
     server.fault_for = lambda body, seen: (
         "hang" if body["messages"][0]["content"] == "question 4" else None

@@ -1,5 +1,9 @@
-"""Asking an OpenAI-compatible endpoint for completions, and never asking for the same one twice.
+"""Asking an OpenAI-compatible endpoint for completions: each once, within every limit.
 
-`request` says what a request is and what identifies it, `journal` keeps every reply, `client`
-sends what the journal lacks, `local_server` runs an endpoint on this machine.
+What is asked for: `request` (and what identifies it), `pricing`, `estimate`. What is kept:
+`journal`. Who may send, and when: `keys`, `buckets`, `concurrency`, together `admission`; and the
+`budget`. What comes back: `answers`. How it is sent: `transport`; all decisions on the way:
+`client`, or `batches` for the Batch API; `stops` says why a run ends early, `meter` what is going
+on. `endpoint` is what a step uses, with the `settings` of the config and, for a model of our own,
+the `local_server`.
 """

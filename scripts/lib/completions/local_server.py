@@ -31,6 +31,10 @@ KEEP_MEMORY = {
 }
 
 
+# No proxy of the environment leads to this machine.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def free_port() -> int:
     """A loopback port that nobody listened on a moment ago."""
     with socket.socket() as probe:
@@ -59,7 +63,7 @@ def _command(model: str, port: int, cache_tokens: int) -> list[str]:
 
 def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+        with _DIRECT.open(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
             return reply.status == 200
     except (urllib.error.URLError, OSError):
         return False

@@ -9,6 +9,7 @@ from scripts.lib.completions.answers import Answer, Unanswered
 from scripts.lib.completions.keys import ApiKey
 from scripts.lib.errors import UserError
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Sends the body of a chat completion request with a key. Raises `Unanswered` where nothing whole
 # comes back in time.
 Send = Callable[[ApiKey, bytes], Awaitable[Answer]]
@@ -34,8 +35,10 @@ class Transport:
         limits = httpx2.Limits(
             max_connections=self._connections, max_keepalive_connections=self._connections
         )
+        # A proxy (HTTPS_PROXY and the like) leads to other machines, not to this one.
+        here = httpx2.URL(self._base_url).host in LOOPBACK
         # The deadline is ours: one for the whole request, which those of a socket's calls are not.
-        self._http = DefaultAioHttpClient(limits=limits, timeout=None)
+        self._http = DefaultAioHttpClient(limits=limits, timeout=None, trust_env=not here)
         await self._http.__aenter__()
         return self._send
 
