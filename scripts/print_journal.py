@@ -3,8 +3,8 @@
     python -m scripts.print_journal
     python -m scripts.print_journal .cache/completions --compact
 
-`--compact` first merges the files of runs that have ended into one, without torn lines, second
-replies to one request, and failures that were answered later.
+`--compact` first merges the files of runs that have ended into one, without torn lines and with one
+reply to each request; what anything else has cost stays on record.
 """
 
 from collections import defaultdict

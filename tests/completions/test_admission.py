@@ -52,7 +52,7 @@ def test_no_span_of_time_holds_more_than_the_bucket(limit, steps) -> None:
             total = sum(taken for _, taken, _ in sent[first : last + 1])
             largest = max(most for _, _, most in sent[first : last + 1])
             assert total <= max(bucket.in_a_minute, largest) * (1 + 1e-6)
-    assert bucket.in_a_minute <= max(1.0, 0.99 * limit)
+    assert bucket.in_a_minute <= max(1.0, limit)
 
 
 @given(
@@ -96,6 +96,20 @@ def test_what_was_missed_is_caught_up_with(by_the_minute: bool) -> None:
             bucket.take(now, 1, 1)
             sent += 1
     assert (590 if by_the_minute else 490) <= sent <= (600 if by_the_minute else 510)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 10, 20, 60, 3000])
+def test_small_limits_are_used_up(limit: int) -> None:
+    bucket, now, sent = TokenBucket(limit, 0.0), 0.0, []
+    while now < 600:
+        bucket.report(now, limit - sum(at > now - 60 for at in sent))
+        if (ready := bucket.ready_at(now, 1, 1)) > now:
+            now = ready
+        else:
+            bucket.take(now, 1, 1)
+            sent.append(now)
+    assert len(sent) >= 0.97 * 10 * limit
+    assert max(sum(first <= at < first + 60 for at in sent) for first in sent[:400]) <= limit
 
 
 def test_a_limit_that_falls_or_rises_is_followed() -> None:
@@ -358,10 +372,16 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
         request(f"{at} " + "x" * (40 * at), parameters=(("max_tokens", 1 + 7 * at),))
         for at in range(number)
     ]
-    with Journal(tmp_path_factory.mktemp("journal"), "test") as journal:
+    folder = tmp_path_factory.mktemp("journal")
+    with Journal(folder, "test") as journal:
         report = run_skipping(client.complete_async(asked, journal, lambda *_: None))
         done = [one for one in asked if one.key in journal]
         usage = sum((used_in(journal.entry(one.key)).tokens for one in done), 0)
+    with Journal(folder, "test") as journal:
+        spent_later = journal.spent([one.key for one in asked], price)
+
+    assert spent_later.usage == client.budget.spent.usage, "the next run knows what was spent"
+    assert spent_later.dollars == pytest.approx(client.budget.spent.dollars)
 
     # Every row has exactly one end.
     failed = [failure.request.key for failure in report.failed]

@@ -141,14 +141,14 @@ def test_a_cap_bounds_what_is_submitted(tmp_path: Path, server) -> None:
 
 
 def test_other_keys_are_tried_and_none_left_is_told(tmp_path: Path, server, capfd) -> None:
-    server.keys = {"sk-bad": KeyState("invalid"), "sk-good": KeyState()}
-    keys = [ApiKey(1, "sk-bad"), ApiKey(2, "sk-good")]
+    server.keys = {"sk-bad-0123456789": KeyState("invalid"), "sk-good": KeyState()}
+    keys = [ApiKey(1, "sk-bad-0123456789"), ApiKey(2, "sk-good")]
     assert submit(batch_run(server, keys=keys), tmp_path, requests(4)).done == 4
     with pytest.raises(NoKeyLeft):
         submit(batch_run(server, keys=keys[:1]), tmp_path, requests(6))
     said = "".join(capfd.readouterr())
     assert "key 1 is not used any more" in said
-    assert "sk-bad" not in said
+    assert "sk-bad-0123456789" not in said
 
 
 def test_an_endpoint_without_batches_and_one_that_is_gone_are_told(tmp_path: Path, server) -> None:

@@ -112,6 +112,28 @@ def test_a_row_that_never_works_fails_with_its_reason_and_no_other_does(tmp_path
     assert ask(client_of(server.url), tmp_path, requests(40)).done == 3
 
 
+def test_bad_rows_alone_end_a_run_and_a_bad_first_row_does_not(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: (
+        "500" if body["messages"][0]["content"] in ("question 0", "question 3") else None
+    )
+    for _ in range(2):
+        # The second time, nothing but the bad rows is missing.
+        report = ask(client_of(server.url, attempts=2), tmp_path, requests(20))
+        assert report.stop is None
+        assert [one.reason for one in report.failed] == ["unanswered"] * 2
+    assert len(asked_again(tmp_path, requests(20))) == 2
+
+
+def test_attempts_hold_for_one_request_at_a_time(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: (
+        "500" if body["messages"][0]["content"] == "question 3" else None
+    )
+    report = ask(client_of(server.url, in_flight=1, attempts=3), tmp_path, requests(300))
+    assert report.done == 299
+    asked = Counter(body["messages"][0]["content"] for body in server.requests)
+    assert asked["question 3"] == 3
+
+
 def test_rate_limits_delay_and_lose_nothing(tmp_path: Path, server) -> None:
     """More refusals than a request has attempts: they are not the request's fault."""
     server.fault_for = lambda body, seen: "429_retry_after" if seen < 6 else None
@@ -167,21 +189,30 @@ def test_a_key_that_a_reply_repeats_is_blotted_out(tmp_path: Path, server) -> No
 
 
 def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, server) -> None:
-    server.keys = {"sk-a": KeyState(quota_after=5), "sk-b": KeyState()}
-    report = ask(client_of(server.url, ("sk-a", "sk-b")), tmp_path, requests(40))
+    server.keys = {"sk-a-0123456789": KeyState(quota_after=5), "sk-b-0123456789": KeyState()}
+    report = ask(
+        client_of(server.url, ("sk-a-0123456789", "sk-b-0123456789")), tmp_path, requests(40)
+    )
     assert (report.done, report.stop) == (40, None)
 
 
 def test_all_keys_dead_stops_cleanly_and_can_go_on(tmp_path: Path, server, capfd) -> None:
-    server.keys = {"sk-a": KeyState(quota_after=5), "sk-b": KeyState("invalid")}
-    report = ask(client_of(server.url, ("sk-a", "sk-b")), tmp_path, requests(40))
+    server.keys = {
+        "sk-a-0123456789": KeyState(quota_after=5),
+        "sk-b-0123456789": KeyState("invalid"),
+    }
+    report = ask(
+        client_of(server.url, ("sk-a-0123456789", "sk-b-0123456789")), tmp_path, requests(40)
+    )
     assert isinstance(report.stop, NoKeyLeft)
     assert report.stop.status == 4
     assert "1 no quota left, 1 key refused" in str(report.stop)
     # What was in flight when the quota ended was answered and is kept.
     assert report.done + report.not_sent == 40
     assert 5 <= report.done == server.counts[200]
-    assert_no_secret(("sk-a", "sk-b"), tmp_path, *capfd.readouterr(), str(report.stop))
+    assert_no_secret(
+        ("sk-a-0123456789", "sk-b-0123456789"), tmp_path, *capfd.readouterr(), str(report.stop)
+    )
     server.keys = {"sk-c": KeyState()}
     assert ask(client_of(server.url, ("sk-c",)), tmp_path, requests(40)).done == report.not_sent
 
@@ -429,6 +460,15 @@ def test_a_thousand_requests_leave_no_connection_behind(tmp_path: Path, server) 
         (402, {"error": {"message": "Insufficient credits"}}, Meaning.KEY_SPENT),
         (429, {"error": {"code": "insufficient_quota", "message": "x"}}, Meaning.KEY_SPENT),
         (429, {"error": {"message": "Your account is not active"}}, Meaning.KEY_SPENT),
+        (429, {"error": {"message": "You exceeded your current quota"}}, Meaning.KEY_SPENT),
+        (429, [{"error": {"message": "You exceeded your current quota. Please retry in 11s.",
+                          "code": 429, "status": "RESOURCE_EXHAUSTED"}}], Meaning.RATE_LIMITED),
+        (429, {"error": {"message": "Rate limit reached: 3 / min. Please try again in 20s. Please "
+                         "add a payment method to your account to increase your rate limit.",
+                         "code": "rate_limit_exceeded"}}, Meaning.RATE_LIMITED),
+        (429, {"error": {"message": "Request too large for m: Limit 10000, Requested 12000. The "
+                         "input or output tokens must be reduced.", "type": "tokens",
+                         "code": "rate_limit_exceeded"}}, Meaning.REFUSED),
         (429, {"error": {"message": "Rate limit", "code": "rate_limit_exceeded"}},
          Meaning.RATE_LIMITED),
         (401, {}, Meaning.KEY_REFUSED),

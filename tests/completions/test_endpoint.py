@@ -1,5 +1,6 @@
 """The endpoint of a step where the model is our own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.endpoint import Endpoint, Question
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.settings import BatchSettings, Canary, ClientSettings
-from scripts.lib.completions.stops import CanaryFailed
+from scripts.lib.completions.stops import BudgetReached, CanaryFailed
 from tests.completions.asking import requests
 from tests.openai_server import OpenAIServer
 
@@ -47,6 +48,21 @@ def test_our_own_hardware_costs_nothing_and_knows_no_batches(local, tmp_path: Pa
     assert endpoint.dollars == 0.0
     assert server.counts == {200: 40}
     assert server.peak_in_flight == 4
+
+
+def test_two_questions_have_one_budget(tmp_path: Path, monkeypatch) -> None:
+    """Also where nothing was missing for the first one."""
+    settings = replace(SETTINGS, mode="live", budget=Caps(requests=15), canary=Canary(0, 0.0))
+    labels, judgements = requests(10), requests(30)[10:]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    with OpenAIServer() as server, Journal(tmp_path, "test") as journal:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        for _ in range(2):
+            endpoint = Endpoint("openai", "m", settings, server_log=tmp_path, sampled=False)
+            with endpoint, pytest.raises(BudgetReached):
+                assert endpoint.ask(Question("labels", labels), journal) == {}
+                endpoint.ask(Question("judgements", judgements), journal)
+            assert len(server.requests) == 15
 
 
 def test_its_canary_stops_without_making_it_wait(local, tmp_path: Path) -> None:

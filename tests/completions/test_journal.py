@@ -207,9 +207,13 @@ def test_compacting_keeps_one_of_each_reply_and_disturbs_nobody(tmp_path: Path) 
         live.record(request("live", 2), response())
     left = list(entries(tmp_path))
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
-    assert sorted(entry.get("key") or entry["failed"] for entry in left) == sorted(
-        request(*which).key for which in [("a",), ("b",), ("never",), ("live",), ("live", 2)]
+    assert sorted(entry["key"] for entry in left if "key" in entry) == sorted(
+        request(*which).key for which in [("a",), ("b",), ("live",), ("live", 2)]
     )
+    with Journal(tmp_path, "mbpp") as journal:
+        keys = [request(text).key for text in ("a", "b", "never")]
+        # Two replies to `a` and one to `b`, and the tries of two failures.
+        assert journal.spent(keys, None).usage == Usage(3 * 3 + 20, 3 * 2 + 10, 3 + 2)
     assert compact(tmp_path) == (2, 1)
     assert compact(tmp_path) == (1, 1)
     with Journal(tmp_path, "mbpp") as journal:

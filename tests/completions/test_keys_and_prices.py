@@ -10,7 +10,7 @@ import pytest
 from scripts.lib.completions.budget import Budget, Caps
 from scripts.lib.completions.estimate import estimate
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.keys import ApiKey, load_keys, move_to_aborted, redacted
+from scripts.lib.completions.keys import ApiKey, load_keys, move_to_aborted, redacted, secrets_of
 from scripts.lib.completions.pricing import Price, find_price
 from scripts.lib.errors import UserError
 from tests.completions.asking import requests
@@ -37,11 +37,15 @@ def test_keys_of_the_environment(environment: dict, expected: list[str]) -> None
 
 
 def test_a_key_has_no_text_form() -> None:
-    key = ApiKey(3, "sk-secret")
+    key = ApiKey(3, "sk-secret-0123456789")
     assert "sk-secret" not in f"{key} {key!r} {[key]}"
-    assert redacted("Incorrect API key provided: sk-secret.", [key]) == (
+    assert redacted("Incorrect API key provided: sk-secret-0123456789.", [key]) == (
         "Incorrect API key provided: [key 3]."
     )
+    assert "sk-s" not in redacted("x" * 290 + key.secret, [key]), "cut when it is blotted out"
+    words = [ApiKey(1, "placeholder"), ApiKey(2, "EMPTY")]
+    assert secrets_of([key, *words]) == (key.secret,)
+    assert redacted("an EMPTY placeholder", words) == "an EMPTY placeholder"
 
 
 @pytest.mark.parametrize(

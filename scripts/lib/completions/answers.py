@@ -47,7 +47,8 @@ class Verdict:
     """What an answer means; `message` is the endpoint's own, on one line.
 
     `response` is the decoded body of a reply, `retry_after` (seconds) what the endpoint asks for.
-    `charged` says that tokens may have been paid for although no reply came.
+    `charged` says that tokens may have been paid for although no reply came, `reached` whether the
+    endpoint has heard of the request at all.
     """
 
     meaning: Meaning
@@ -55,9 +56,10 @@ class Verdict:
     retry_after: float | None = None
     response: dict[str, Any] | None = None
     charged: bool = False
+    reached: bool = True
 
 
-# Error codes and types, and the words of the messages, of accounts that cannot pay.
+# Error codes and types of accounts that cannot pay, and of limits that pass.
 QUOTA_CODES = {
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -66,7 +68,11 @@ QUOTA_CODES = {
     "access_terminated",
     "insufficient_balance",
 }
-QUOTA_WORDS = ("exceeded your current quota", "your account", "insufficient balance")
+# Words decide only where no code does: limits that pass speak of accounts and quotas, too.
+QUOTA_WORDS = ("exceeded your current quota", "account is not active", "insufficient balance")
+PASSES_WORDS = ("try again in", "retry in", "per min", "per day")
+# A 429 that no waiting helps.
+TOO_LARGE_WORDS = ("request too large", "must be reduced")
 
 
 def judge(answer: Answer) -> Verdict:
@@ -75,25 +81,26 @@ def judge(answer: Answer) -> Verdict:
     error, status = _error(body), answer.status
     if status == 200 and not error:
         return _reply(body)
-    message = _one_line(error.get("message") or answer.content[:300].decode("utf-8", "replace"))
+    message = one_line(error.get("message") or answer.content.decode("utf-8", "replace"))
     if status == 200:
         # Some gateways put the failure of a model behind them into an answer of their own.
         code = error.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return Verdict(
-        _meaning(status, error, message), f"HTTP {status}: {message}", _retry_after(answer.headers)
-    )
+    retry_after = _retry_after(answer.headers)
+    meaning = _meaning(status, error, message, waits=retry_after is not None)
+    return Verdict(meaning, f"HTTP {status}: {message}", retry_after)
 
 
-def _meaning(status: int, error: dict[str, Any], message: str) -> Meaning:
-    codes = {str(error.get("code")), str(error.get("type"))}
-    spent = codes & QUOTA_CODES or any(words in message.lower() for words in QUOTA_WORDS)
-    if status == 402 or (status in (403, 429) and spent):
+def _meaning(status: int, error: dict[str, Any], message: str, waits: bool) -> Meaning:
+    if status == 402:
+        return Meaning.KEY_SPENT
+    if status in (403, 429) and _is_spent(error, message.lower(), waits):
         return Meaning.KEY_SPENT
     if status in (401, 403):
         return Meaning.KEY_REFUSED
     if status == 429:
-        return Meaning.RATE_LIMITED
+        too_large = any(words in message.lower() for words in TOO_LARGE_WORDS)
+        return Meaning.REFUSED if too_large else Meaning.RATE_LIMITED
     if status in (404, 405):
         return Meaning.WRONG_TARGET
     if status in (503, 529):
@@ -101,6 +108,16 @@ def _meaning(status: int, error: dict[str, Any], message: str) -> Meaning:
     if status in (408, 409, 425) or status >= 500 or status < 400:
         return Meaning.PASSING
     return Meaning.REFUSED
+
+
+def _is_spent(error: dict[str, Any], message: str, waits: bool) -> bool:
+    """Whether an account cannot pay any more, rather than having to wait."""
+    codes = {str(error.get("code")), str(error.get("type"))}
+    if codes & QUOTA_CODES:
+        return True
+    passes = waits or any(words in message for words in PASSES_WORDS)
+    named = isinstance(error.get("code"), str)
+    return not (passes or named) and any(words in message for words in QUOTA_WORDS)
 
 
 def _reply(body: Any) -> Verdict:
@@ -119,15 +136,18 @@ def _decoded(content: bytes) -> Any:
 
 
 def _error(body: Any) -> dict[str, Any]:
-    """The error of a body: `{"error": {...}}`, `{"error": "..."}`, or none."""
+    """The error of a body: `{"error": {...}}`, `{"error": "..."}`, the same in a list, or none."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, dict):
         return error
     return {"message": error} if isinstance(error, str) else {}
 
 
-def _one_line(text: Any) -> str:
-    return " ".join(str(text).split())[:300]
+def one_line(text: Any) -> str:
+    """A text without line breaks. It is cut only when no key is left in it: see `redacted`."""
+    return " ".join(str(text).split())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.completions.answers import Answer, Meaning, judge
+from scripts.lib.completions.answers import Answer, Meaning, judge, one_line
 from scripts.lib.completions.budget import Amount, Budget
 from scripts.lib.completions.client import Failure, Report
 from scripts.lib.completions.journal import Journal, now_text
@@ -134,9 +134,10 @@ class BatchRun:
                     ) from None
                 self._retire(key, error)
             except openai.APIConnectionError as error:
+                message = redacted(_one_line(error), self.keys)
                 raise EndpointDown(
-                    f"{self.base_url} cannot be reached ({_one_line(error)}): the batches are on "
-                    "record, run the same command again"
+                    f"{self.base_url} cannot be reached ({message}): the batches are on record, "
+                    "run the same command again"
                 ) from None
             except openai.APIStatusError as error:
                 kind = EndpointDown if error.status_code >= 500 else UserError
@@ -159,7 +160,7 @@ def _answer_of(error: Any) -> Answer:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return one_line(error)
 
 
 class _Batches:
@@ -418,7 +419,8 @@ class _Batches:
             details = "; ".join(
                 str(error.message) for error in ((batch.errors and batch.errors.data) or [])
             )
-            raise UserError(f"the batch {state.batch_id} was refused: {details[:300]}")
+            told = redacted(details, self._api.keys)
+            raise UserError(f"the batch {state.batch_id} was refused: {told}")
         if too_many:
             # More tokens than the account may have in its queue: smaller batches, one at a time.
             self._most_requests = max(1, len(held) // 2)

@@ -5,6 +5,7 @@ from collections import deque
 MINUTE = 60.0
 # No span of a minute, from whichever moment the endpoint counts it, holds more than this share.
 SHARE_OF_LIMIT = 0.99
+SMALL_LIMIT = 100
 # Never more than a moment's worth comes at once: endpoints may count in parts of a minute.
 BURST_SECONDS = 0.6
 # Where an endpoint's own words show that it counts by the minute, what was missed in it, at the
@@ -36,7 +37,9 @@ class TokenBucket:
 
     def _set(self, limit_per_minute: float) -> None:
         self.limit = limit_per_minute
-        self.in_a_minute = max(1.0, SHARE_OF_LIMIT * limit_per_minute)
+        # Of small limits the whole: a hundredth less would be one of three.
+        whole = limit_per_minute if limit_per_minute < SMALL_LIMIT else 0.0
+        self.in_a_minute = max(1.0, whole, SHARE_OF_LIMIT * limit_per_minute)
         self.capacity = max(1.0, limit_per_minute / MINUTE * BURST_SECONDS)
 
     def rate(self, now: float) -> float:

@@ -32,8 +32,8 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
 # So many faults in a row, and nobody else's success between them, are the endpoint's.
 OUTAGE_AFTER = 5
 TICK_SECONDS = 1.0
-# Refusals before the first reply that say that nothing of this kind will be accepted.
-REFUSED_FROM_THE_START = 3
+# Requests that fail before the first reply, and so say that nothing of this kind will work.
+FAILED_FROM_THE_START = 3
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class _Job:
 
     request: CompletionRequest
     tries: int = 0
+    # Replies to other requests up to its last try.
+    successes_before: int = 0
     attempts: list[dict[str, Any]] = field(default_factory=list)
     # What tries without a reply may have cost.
     lost: Usage = NOTHING
@@ -155,7 +157,8 @@ class _Run:
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._random = random.Random()
-        self._successes = self._faults_in_a_row = self._refused = self._ties = 0
+        self._successes = self._faults_in_a_row = self._ties = 0
+        self._refused = self._unanswered = 0
         self._last_success = self._loop.time()
         self._last_message = ""
         # The pauses of an outage; requests that were open when one began make it no longer.
@@ -176,8 +179,15 @@ class _Run:
                 await self._abandon()
         with self._stops_on_disk_errors():
             self._journal.sync()
+            self._journal_waiting()
         self._report.not_sent = len(self._pending) + len(self._delayed)
         return self._report
+
+    def _journal_waiting(self) -> None:
+        """Keep what the tries of requests that still wait may have cost: it is spent."""
+        for job in (*self._pending, *(job for _, _, job in self._delayed)):
+            if job.attempts:
+                self._journal_failure(job, "not sent")
 
     # What may be sent, and when.
 
@@ -272,15 +282,18 @@ class _Run:
 
     async def _ask(self, job: _Job, lease: Lease, most: Amount) -> None:
         """Send a request once, and settle everything that hangs on its answer."""
-        request, began, successes = job.request, now_text(), self._successes
+        request, began = job.request, now_text()
+        if not job.attempts:
+            job.successes_before = self._successes
         content = json.dumps(request.body(), ensure_ascii=False).encode("utf-8", "replace")
-        answer, reached = None, True
+        answer = None
         try:
             answer = await self._send(lease.lane.key, content)
             verdict = judge(answer)
         except Unanswered as error:
-            verdict = Verdict(Meaning.OVERLOADED, str(error), charged=error.charged)
-            reached = error.charged
+            verdict = Verdict(
+                Meaning.OVERLOADED, str(error), charged=error.charged, reached=error.charged
+            )
         except asyncio.CancelledError:
             self._settle(lease, most, most.usage)
             job.attempts.append(self._attempt(began, lease, "stopped while in flight"))
@@ -292,7 +305,7 @@ class _Run:
             self._replied(job, lease, most, answer, verdict.response, began)
             return
         taken = most.usage if verdict.charged else Usage(requests=1)
-        self._settle(lease, most, taken, reached)
+        self._settle(lease, most, taken, verdict.reached)
         job.lost += taken
         message = redacted(verdict.message, self._keys)
         job.attempts.append(self._attempt(began, lease, message))
@@ -300,7 +313,7 @@ class _Run:
         if answer is not None:
             lease.lane.learn(self._loop.time(), answer.headers)
         self._meter.count(self._loop.time(), 0)
-        self._handle(job, lease, verdict, message, successes)
+        self._handle(job, lease, verdict, message)
 
     def _settle(self, lease: Lease, most: Amount, taken: Usage, reached: bool = True) -> None:
         self._budget.settle(most, self._budget.amount(taken))
@@ -355,9 +368,7 @@ class _Run:
 
     # What to do about a fault.
 
-    def _handle(
-        self, job: _Job, lease: Lease, verdict: Verdict, message: str, successes: int
-    ) -> None:
+    def _handle(self, job: _Job, lease: Lease, verdict: Verdict, message: str) -> None:
         now, lane, concurrency = self._loop.time(), lease.lane, self._admission.concurrency
         meaning = verdict.meaning
         if meaning in (Meaning.KEY_SPENT, Meaning.KEY_REFUSED):
@@ -378,12 +389,12 @@ class _Run:
         elif meaning is Meaning.REFUSED:
             self._refuse(job, message)
         else:
-            self._passing_fault(job, lease, verdict, message, now, successes)
+            self._passing_fault(job, lease, verdict, message, now)
 
     def _refuse(self, job: _Job, message: str) -> None:
         self._fail(job, "refused", message)
         self._refused += 1
-        if not self._client.accepted and self._refused >= REFUSED_FROM_THE_START:
+        if not self._client.accepted and self._refused >= FAILED_FROM_THE_START:
             self._stop(
                 UserError(
                     f"{self._client.name} refuses the requests ({message}): "
@@ -398,29 +409,41 @@ class _Run:
         verdict: Verdict,
         message: str,
         now: float,
-        successes: int,
     ) -> None:
         concurrency = self._admission.concurrency
         if verdict.meaning is Meaning.OVERLOADED:
             concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
         else:
             concurrency.failed()
+        # Replies came since its last try, or just before: it is not the endpoint that fails.
+        others_work = self._successes > job.successes_before or not self._faults_in_a_row
+        job.successes_before = self._successes
         self._faults_in_a_row += 1
         # In an outage a try says nothing about its request: it is the endpoint that failed. When
         # no request is left that could tell the one from the other, the tries count again.
-        if self._successes > successes or not self._client.replied or not self._has_fresh():
+        if others_work or not self._client.replied or not self._has_fresh():
             job.tries += 1
         if job.tries >= self._patience.attempts:
             self._fail(job, "unanswered", message)
-            if not self._client.replied:
-                self._stop(self._unreachable(message))
+            self._stop_if_nothing_works(verdict, message)
             return
         if self._outage() and lease.since >= self._paused_at:
             self._paused_at, self._pauses = now, self._pauses + 1
             self._paused_until = now + self._backoff(self._pauses - 1)
-        wait = max(self._backoff(len(job.attempts) - 1), verdict.retry_after or 0.0)
+        asked = min(verdict.retry_after or 0.0, self._patience.outage)
+        wait = max(self._backoff(len(job.attempts) - 1), asked)
         self._ties += 1
         heapq.heappush(self._delayed, (now + wait, self._ties, job))
+
+    def _stop_if_nothing_works(self, verdict: Verdict, message: str) -> None:
+        """Stop when requests fail before the first reply; one alone may be a bad one."""
+        self._unanswered += 1
+        if self._client.replied:
+            return
+        others = bool(self._pending or self._delayed)
+        enough = self._unanswered >= FAILED_FROM_THE_START if others else not self._client.accepted
+        if enough or not verdict.reached:
+            self._stop(self._unreachable(message))
 
     def _backoff(self, times: int) -> float:
         longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(times, 20))
@@ -429,6 +452,9 @@ class _Run:
     def _fail(self, job: _Job, reason: str, detail: str) -> None:
         job.over = True
         self._report.failed.append(Failure(job.request, reason, detail))
+        self._journal_failure(job, reason)
+
+    def _journal_failure(self, job: _Job, reason: str) -> None:
         self._journal.record_failure(
             job.request,
             reason,

@@ -71,6 +71,8 @@ class Endpoint:
         self._client: Client | None = None
         self._batches: BatchRun | None = None
         self._valid = self._received = 0
+        # Keys of requests whose cost the budget does not know yet.
+        self._asked_before: dict[str, None] = {}
 
     def __enter__(self) -> "Endpoint":
         return self
@@ -94,11 +96,14 @@ class Endpoint:
         """
         journal.refresh()
         missing = [request for request in question.requests if request.key not in journal]
+        keys = dict.fromkeys(request.key for request in question.requests)
+        self._asked_before |= keys
         if not missing:
             return {}
         client = self._client or self._open(question.requests)
-        keys = dict.fromkeys(request.key for request in question.requests)
-        client.budget.count_spent(journal.spent(keys, client.budget.price))
+        # Of earlier questions, too, for which nothing was missing.
+        client.budget.count_spent(journal.spent(self._asked_before, client.budget.price))
+        self._asked_before = {}
         number = len({request.key for request in missing})
         failed: list[Failure] = []
         replied: list[CompletionRequest] = []

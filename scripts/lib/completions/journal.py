@@ -140,12 +140,17 @@ class Journal:
 
     def refresh(self) -> None:
         """Take in what other processes have written since the last look."""
-        for path in sorted(self._folder.glob("*.jsonl")):
-            if self._own is not None and path.name == Path(self._own.name).name:
-                continue
-            # Compacting may have removed it; what it held is in another file then.
-            with contextlib.suppress(FileNotFoundError):
-                self._take_in(path)
+        own = Path(self._own.name).name if self._own is not None else None
+        complete = False
+        while not complete:
+            complete = True
+            for path in sorted(self._folder.glob("*.jsonl")):
+                try:
+                    if path.name != own:
+                        self._take_in(path)
+                except FileNotFoundError:
+                    # Compacting has removed it; what it held is in a file that was not listed yet.
+                    complete = False
 
     def _take_in(self, path: Path) -> None:
         if path.name not in self._numbers:
@@ -305,11 +310,14 @@ class Journal:
         return start
 
     def _new_file(self) -> IO[bytes]:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        name = f"{self._name}-{stamp}-{socket.gethostname()}-{os.getpid()}.jsonl"
-        file = open(self._folder / name, "xb", buffering=0)
-        _lock(file)
-        return file
+        while True:
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+            name = f"{self._name}-{stamp}-{socket.gethostname()}-{os.getpid()}.jsonl"
+            file = open(self._folder / name, "xb", buffering=0)
+            # Compacting may have taken it for one of a dead process before it was locked.
+            if _lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
 
     def sync(self) -> None:
         """Have the kernel write to disk what was recorded; it may take long, and any thread may."""
@@ -352,13 +360,16 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def compact(folder: Path) -> tuple[int, int]:
-    """Merge the files that no live process writes into one, without what is superseded.
+    """Merge the files that no live process writes into one, with one reply to each request.
 
-    Left out are torn lines, a second reply to a request, and failures whose request has a reply.
-    Files of which no lock says that they are free are left alone. Returns the number of the others
-    before and after. A process that reads meanwhile is not disturbed.
+    Left out are torn lines; of a second reply to a request, and of failures, what they have cost
+    stays. Files of which no lock says that they are free are left alone. Returns the number of the
+    others before and after. A process that reads meanwhile is not disturbed.
     """
     with contextlib.ExitStack() as stack:
+        claim = stack.enter_context(open(folder / ".compacting.lock", "ab"))
+        if _lock(claim) is not True:
+            raise UserError(f"{folder}: is being compacted, or its file system has no locks")
         paths = []
         for path in sorted(folder.glob("*.jsonl")):
             file = stack.enter_context(open(path, "r+b"))
@@ -367,24 +378,37 @@ def compact(folder: Path) -> tuple[int, int]:
         if len(paths) < 2:
             return len(paths), len(paths)
         merged = folder / f"compacted-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}.jsonl"
-        answered = {key for path in paths for key, _ in _lines(path)} - {None}
-        written: set[str | None] = set()
+        written: set[str] = set()
         # Not a name that a reader's pattern matches before it is whole.
         partial = merged.with_suffix(".partial")
         with open(partial, "wb") as stream:
             for path in paths:
                 for key, line in _lines(path):
-                    superseded = json.loads(line)["failed"] in answered if key is None else None
-                    if superseded or (key is not None and key in written):
-                        continue
-                    written.add(key)
-                    stream.write(line)
+                    stream.write(_cost_alone(line) if key in written else line)
+                    if key is not None:
+                        written.add(key)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(merged)
         for path in paths:
             path.unlink()
         return len(paths), 1
+
+
+def _cost_alone(line: bytes) -> bytes:
+    """The line of a second reply as that of a failure: the tokens were paid for."""
+    entry = json.loads(line)
+    failure = {
+        "failed": entry["key"],
+        "received": entry["received"],
+        "for": entry.get("for", ""),
+        "model": entry["request"]["model"],
+        "reason": "second reply",
+        "attempts": [],
+        "price": entry.get("price"),
+        "lost": (used_in(entry) + lost_in(entry)).as_dict(),
+    }
+    return _line(failure, ())
 
 
 def _lines(path: Path) -> Iterator[tuple[str | None, bytes]]:

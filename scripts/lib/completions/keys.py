@@ -15,6 +15,7 @@ from scripts.lib.errors import UserError
 
 # Servers that want no key are given a word; as a word of a reply it must stay.
 SHORTEST_SECRET = 10
+LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class ApiKey:
 
 def secrets_of(keys: list[ApiKey]) -> tuple[str, ...]:
     """What must not be written to any file; words such as `EMPTY` are no secrets."""
-    return tuple(key.secret for key in keys if len(key.secret) >= SHORTEST_SECRET)
+    return tuple(key.secret for key in keys if _is_secret(key))
+
+
+def _is_secret(key: ApiKey) -> bool:
+    """Whether a key is one: long, and with a digit, which words such as `placeholder` lack."""
+    return len(key.secret) >= SHORTEST_SECRET and any(map(str.isdigit, key.secret))
 
 
 def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[ApiKey]:
@@ -105,7 +111,11 @@ def move_to_aborted(path: Path, retired: list[ApiKey]) -> None:
 
 
 def redacted(text: str, keys: list[ApiKey]) -> str:
-    """A text in which every key that an endpoint may have repeated is blotted out."""
+    """The beginning of a text, in which every key that an endpoint has repeated is blotted out.
+
+    It is cut afterwards: a part of a key would not be found.
+    """
     for key in keys:
-        text = text.replace(key.secret, f"[key {key.number}]")
-    return text
+        if _is_secret(key):
+            text = text.replace(key.secret, f"[key {key.number}]")
+    return text[:LONGEST_MESSAGE]
