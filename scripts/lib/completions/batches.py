@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from scripts.lib.files import atomic_file
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 ENDPOINT = "/v1/chat/completions"
+# Of the states and inputs, in that of the journal.
+FOLDER = "batches"
 # The name under which a batch carries that of its input.
 MARK = "ada_instruct_input"
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
@@ -87,7 +89,7 @@ class BatchRun:
         user can put right; what was collected is kept.
         """
         missing = {request.key: request for request in requests if request.key not in journal}
-        folder = journal.folder / "batches"
+        folder = journal.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         run = _Batches(self, missing, journal, folder, on_reply)
         try:
@@ -163,6 +165,28 @@ def _one_line(error: Exception) -> str:
     return one_line(error)
 
 
+def states_in(folder: Path) -> Iterator[BatchState]:
+    """The states of all batches of a folder. Raises `UserError` for one that cannot be read."""
+    for path in sorted(folder.glob("*.state.json")):
+        try:
+            yield BatchState(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: is not the state of a batch: mend it, or remove it if you do not want "
+                "that batch's replies"
+            ) from error
+
+
+def requests_in_batches(journal: Journal, base_url: str, keys: Iterable[str]) -> int:
+    """How many of the requests are in batches of an endpoint that are not collected yet."""
+    wanted = set(keys)
+    return sum(
+        len(wanted & state.samples.keys())
+        for state in states_in(journal.folder / FOLDER)
+        if not state.collected and state.base_url == base_url
+    )
+
+
 class _Batches:
     """One run: what is open, what is wanted, what is left."""
 
@@ -179,7 +203,7 @@ class _Batches:
         self._tries = dict.fromkeys(missing, 0)
         self._secrets = secrets_of(api.keys)
         self._report = Report()
-        self._most_requests = api.most_requests
+        self._most_requests, self._one_at_a_time = api.most_requests, False
         self._errors: dict[str, tuple[Meaning, str]] = {}
         self._last_answer = time.monotonic()
         self._open: list[tuple[BatchState, dict[str, CompletionRequest], Amount]] = []
@@ -207,7 +231,7 @@ class _Batches:
 
     def _resume(self) -> None:
         """Take up the open batches that hold what is wanted; who wants the others will do so."""
-        for state in self._states():
+        for state in states_in(self._folder):
             if state.collected or state.base_url != self._api.base_url:
                 continue
             if not self._missing.keys() & state.samples.keys():
@@ -220,16 +244,6 @@ class _Batches:
             self._api.budget.commit(most)
             self._open.append((state, held, most))
             say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
-
-    def _states(self) -> Iterator[BatchState]:
-        for path in sorted(self._folder.glob("*.state.json")):
-            try:
-                yield BatchState(**json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise UserError(
-                    f"{path}: is not the state of a batch: mend it, or remove it if you do not "
-                    "want that batch's replies"
-                ) from error
 
     def _find(self, state: BatchState) -> bool:
         """Look among the account's batches for one whose creation was never confirmed."""
@@ -281,6 +295,8 @@ class _Batches:
         # What an ended batch has not taken of its reservation may be enough now.
         self._report.stop = None
         while waiting and self._report.stop is None:
+            if self._one_at_a_time and self._open:
+                return
             held, most = self._fill(waiting)
             if held:
                 self._submit(held, most)
@@ -422,10 +438,7 @@ class _Batches:
             told = redacted(details, self._api.keys)
             raise UserError(f"the batch {state.batch_id} was refused: {told}")
         if too_many:
-            # More tokens than the account may have in its queue: smaller batches, one at a time.
-            self._most_requests = max(1, len(held) // 2)
-            if len(held) == 1:
-                raise UserError("one request exceeds the account's limit of enqueued tokens")
+            self._make_smaller(len(held))
         for key, request in held.items():
             if key not in self._missing:
                 continue
@@ -437,6 +450,15 @@ class _Batches:
                 self._fail(request, "refused", message)
             elif self._tries[key] >= self._api.attempts:
                 self._fail(request, "unanswered", message)
+
+    def _make_smaller(self, refused: int) -> None:
+        """Go on with one batch at a time; with smaller ones if this one was alone in the queue."""
+        alone = self._one_at_a_time or not self._open
+        self._one_at_a_time = True
+        if alone and refused == 1:
+            raise UserError("one request exceeds the account's limit of enqueued tokens")
+        if alone:
+            self._most_requests = max(1, refused // 2)
 
     def _fail(self, request: CompletionRequest, reason: str, detail: str) -> None:
         del self._missing[request.key]

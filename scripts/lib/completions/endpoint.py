@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.completions.admission import Admission
-from scripts.lib.completions.batches import BatchRun
+from scripts.lib.completions.batches import BatchRun, requests_in_batches
 from scripts.lib.completions.budget import Budget
 from scripts.lib.completions.client import Client, Failure, Patience, Report
 from scripts.lib.completions.concurrency import AdaptiveLimit
@@ -23,6 +23,7 @@ from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.completions.stops import CanaryFailed, TooManyFailed
 from scripts.lib.completions.transport import Transport
 from scripts.lib.console import Progress, say
+from scripts.lib.errors import UserError
 from scripts.lib.models import check_model_name
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -34,7 +35,7 @@ SHOWN_REPLIES, SHOWN_CHARACTERS = 2, 400
 
 def remote_url() -> str:
     """The base URL of the endpoint that is not local."""
-    return os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    return (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,10 @@ class Endpoint:
                         self._check_canary(question, replied, journal)
 
             rest = question.requests
+            in_batches = requests_in_batches(journal, client.name, (one.key for one in missing))
+            self._check_open_batches(in_batches)
             # On our own hardware nothing is paid for a reply, but much for an idle server.
-            if not local and alone < len(rest):
+            if not local and alone < len(rest) and not in_batches:
                 first, rest = rest[:alone], rest[alone:]
                 failed += self._finish(client.complete(first, journal, on_reply))
                 self._check_canary(question, first, journal)
@@ -180,6 +183,15 @@ class Endpoint:
             "above: mend the task's request or take another model, or lower "
             "label.client.canary.parsed; nothing more was asked for"
         )
+
+    def _check_open_batches(self, number: int) -> None:
+        """Do not pay again, one by one, for what an open batch is paid for already."""
+        if number and self._batches is None:
+            raise UserError(
+                f"{number} of the missing replies are in open batches: set label.client.mode to "
+                "batch and run again to collect them, or remove their files in the folder "
+                "'batches' of the journal to ask for them once more"
+            )
 
     def _check_failures(self, failed: list[Failure], number: int) -> None:
         if len(failed) <= self._settings.max_failed * number:
