@@ -234,8 +234,8 @@ def requests_of(
     ]
 
 
-def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label], float | None]:
-    """The rows of all replies, sorted by id, and what they have cost in dollars if that is known.
+def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label], float]:
+    """The rows of all replies, sorted by id, and the dollars that they have cost.
 
     A request that stays without a reply gives a row with the reason why.
     """

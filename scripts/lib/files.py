@@ -18,15 +18,20 @@ def _partial(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[str]]:
+def atomic_file(path: str | Path, mode: int = 0o666) -> Iterator[IO[str]]:
     """Open a text file that appears at `path`, synced to disk, when the block ends.
 
-    When the block raises, `path` stays as it was and nothing is left.
+    It is created with the permissions `mode`, less the umask. When the block raises, `path` stays
+    as it was and nothing is left.
     """
     path = Path(path)
     partial = _partial(path)
+
+    def create(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     try:
-        with open(partial, "w", encoding="utf-8") as stream:
+        with open(partial, "w", encoding="utf-8", opener=create) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -132,18 +132,18 @@ class BatchRun:
                 if judge(_answer_of(error)).meaning is not Meaning.KEY_SPENT:
                     raise EndpointDown(
                         f"{self.base_url} limits the rate of batches "
-                        f"({redacted(_one_line(error), self.keys)}): run again later"
+                        f"({self._told(error)}): run again later"
                     ) from None
                 self._retire(key, error)
             except openai.APIConnectionError as error:
-                message = redacted(_one_line(error), self.keys)
+                message = self._told(error)
                 raise EndpointDown(
                     f"{self.base_url} cannot be reached ({message}): the batches are on record, "
                     "run the same command again"
                 ) from None
             except openai.APIStatusError as error:
                 kind = EndpointDown if error.status_code >= 500 else UserError
-                message = redacted(_one_line(error), self.keys)
+                message = self._told(error)
                 raise kind(f"{self.base_url}: the Batch API answers: {message}") from None
         if len(self._refused_keys) == len(self.keys):
             raise NoKeyLeft(
@@ -152,17 +152,17 @@ class BatchRun:
             )
         return None
 
+    def _told(self, error: Exception) -> str:
+        """An error in a line without keys."""
+        return redacted(one_line(error), self.keys)
+
     def _retire(self, key: ApiKey, error: Exception) -> None:
         self._refused_keys.add(key.number)
-        say(f"key {key.number} is not used any more: {redacted(_one_line(error), self.keys)}")
+        say(f"key {key.number} is not used any more: {self._told(error)}")
 
 
 def _answer_of(error: Any) -> Answer:
     return Answer(error.status_code, error.response.headers, error.response.content)
-
-
-def _one_line(error: Exception) -> str:
-    return one_line(error)
 
 
 def states_in(folder: Path) -> Iterator[BatchState]:
@@ -177,14 +177,18 @@ def states_in(folder: Path) -> Iterator[BatchState]:
             ) from error
 
 
+def open_states(folder: Path, base_url: str, wanted: Set[str]) -> Iterator[BatchState]:
+    """The states of an endpoint's batches that hold something wanted and are not collected yet."""
+    for state in states_in(folder):
+        if not state.collected and state.base_url == base_url and wanted & state.samples.keys():
+            yield state
+
+
 def requests_in_batches(journal: Journal, base_url: str, keys: Iterable[str]) -> int:
     """How many of the requests are in batches of an endpoint that are not collected yet."""
     wanted = set(keys)
-    return sum(
-        len(wanted & state.samples.keys())
-        for state in states_in(journal.folder / FOLDER)
-        if not state.collected and state.base_url == base_url
-    )
+    states = open_states(journal.folder / FOLDER, base_url, wanted)
+    return sum(len(wanted & state.samples.keys()) for state in states)
 
 
 class _Batches:
@@ -231,11 +235,7 @@ class _Batches:
 
     def _resume(self) -> None:
         """Take up the open batches that hold what is wanted; who wants the others will do so."""
-        for state in states_in(self._folder):
-            if state.collected or state.base_url != self._api.base_url:
-                continue
-            if not self._missing.keys() & state.samples.keys():
-                continue
+        for state in open_states(self._folder, self._api.base_url, self._missing.keys()):
             if not state.batch_id and not self._find(state):
                 self._forget(state)
                 continue

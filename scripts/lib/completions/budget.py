@@ -29,6 +29,11 @@ class Amount:
         return Amount(self.usage - other.usage, self.dollars - other.dollars)
 
 
+def amount_of(usage: Usage, price: Price | None, discount: float = 1.0) -> Amount:
+    """What `usage` costs, at `discount` times the price; no dollars where it is unknown."""
+    return Amount(usage, price.dollars(usage) * discount if price else 0.0)
+
+
 class Budget:
     """What was spent, what is reserved for requests in flight, and whether one more fits.
 
@@ -47,8 +52,8 @@ class Budget:
         self._reserved = Amount()
 
     def amount(self, usage: Usage, discount: float = 1.0) -> Amount:
-        """What `usage` costs, at `discount` times the price; no dollars where it is unknown."""
-        return Amount(usage, self.price.dollars(usage) * discount if self.price else 0.0)
+        """What `usage` costs by the budget's price."""
+        return amount_of(usage, self.price, discount)
 
     def count_spent(self, amount: Amount) -> None:
         """Count what earlier runs have paid for the same replies."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-from scripts.lib.completions.budget import Amount
+from scripts.lib.completions.budget import Amount, amount_of
 from scripts.lib.completions.pricing import NOTHING, Price, Usage, usage_of
 from scripts.lib.completions.request import (
     Completion,
@@ -84,10 +84,6 @@ def _lock(file: IO[bytes]) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def _amount(usage: Usage, price: Price | None) -> Amount:
-    return Amount(usage, price.dollars(usage) if price else 0.0)
 
 
 class Journal:
@@ -219,12 +215,12 @@ class Journal:
         """
         total = Amount()
         for key in keys:
-            total += _amount(self.lost(key), price)
+            total += amount_of(self.lost(key), price)
             if key in self:
                 entry = self.entry(key)
                 usage, paid = used_in(entry), entry.get("price")
-                dollars = paid["dollars"] if paid else _amount(usage, price).dollars
-                total += Amount(usage, dollars) + _amount(lost_in(entry), price)
+                dollars = paid["dollars"] if paid else amount_of(usage, price).dollars
+                total += Amount(usage, dollars) + amount_of(lost_in(entry), price)
         return total
 
     def get(self, key: str) -> Completion | None:
@@ -352,11 +348,15 @@ def _line(entry: dict[str, Any], secrets: tuple[str, ...]) -> bytes:
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
     """All whole entries of a folder, file by file; broken lines are passed over."""
     for path in sorted(folder.glob("*.jsonl")):
-        with open(path, "rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    if line.endswith(b"\n"):
-                        yield json.loads(line)
+        for line in _whole_lines(path):
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, but for one that a kill has torn."""
+    with open(path, "rb") as file:
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def compact(folder: Path) -> tuple[int, int]:
@@ -413,8 +413,6 @@ def _cost_alone(line: bytes) -> bytes:
 
 def _lines(path: Path) -> Iterator[tuple[str | None, bytes]]:
     """The whole lines of a file with the keys of their replies."""
-    with open(path, "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                with contextlib.suppress(ValueError, LookupError, TypeError):
-                    yield _key_of(line), line
+    for line in _whole_lines(path):
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            yield _key_of(line), line

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_file
 
 # Servers that want no key are given a word; as a word of a reply it must stay.
 SHORTEST_SECRET = 10
@@ -97,17 +98,12 @@ def move_to_aborted(path: Path, retired: list[ApiKey]) -> None:
     content["available"] = [key for key in content["available"] if key not in secrets]
     content["aborted"] = list(dict.fromkeys([*content["aborted"], *moved]))
     state = path.stat()
-    partial = path.with_name(f".{path.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    with atomic_file(path, mode=0o600) as stream:
         json.dump(content, stream, indent=2)
         stream.write("\n")
-        stream.flush()
-        os.fsync(descriptor)
-    os.chmod(partial, state.st_mode & 0o777)
-    if os.geteuid() == 0:
-        os.chown(partial, state.st_uid, state.st_gid)
-    partial.replace(path)
+        os.chmod(stream.fileno(), state.st_mode & 0o777)
+        if os.geteuid() == 0:
+            os.chown(stream.fileno(), state.st_uid, state.st_gid)
 
 
 def redacted(text: str, keys: list[ApiKey]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from scripts.lib.completions.answers import Answer, Unanswered
+from scripts.lib.completions.answers import Answer, Unanswered, one_line
 from scripts.lib.completions.keys import ApiKey
 from scripts.lib.errors import UserError
 
@@ -81,7 +81,7 @@ class Transport:
 
 
 def _cause(error: BaseException) -> str:
-    return " ".join(str(error).split())[:150] or type(error).__name__
+    return one_line(error) or type(error).__name__
 
 
 def headers_and_url(base_url: str, key: ApiKey, http: Any) -> tuple[dict[str, str], str]:
