@@ -174,16 +174,14 @@ class Labelling:
         """What a completion holds as the reply to an instruction."""
         return parsed_reply(self.task, asked, completion, self.arguments.min_tests)
 
-    def judgements(
-        self, all_asked: list[Asked], parsed: list[ParsedReply]
-    ) -> tuple[list[str], list[CompletionRequest]]:
+    def judgements(self, all_asked: list[Asked], parsed: list[ParsedReply]) -> list[str]:
         """What the judge says of each reply, "" for those that could not be parsed.
 
-        With the requests to the judge. A judge that gives no answer has not accepted.
+        A judge that gives no answer has not accepted.
         """
         texts = [""] * len(parsed)
         if "judge" not in self.task.spec:
-            return texts, []
+            return texts
         wanted = {
             at: request_of(
                 self.arguments,
@@ -195,12 +193,11 @@ class Labelling:
             for at, reply in enumerate(parsed)
             if not reply.reason
         }
-        requests = list(wanted.values())
-        self.endpoint.ask(Question("judge replies", requests), self.journal)
+        self.endpoint.ask(Question("judge replies", list(wanted.values())), self.journal)
         for at, request in wanted.items():
             if judged := self.journal.get(request.key):
                 texts[at] = judged.text
-        return texts, requests
+        return texts
 
 
 def request_of(
@@ -235,7 +232,7 @@ def requests_of(
 
 
 def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label], float]:
-    """The rows of all replies, sorted by id, and the dollars that they have cost.
+    """The rows of all replies, sorted by id, and the dollars that the task has cost so far.
 
     A request that stays without a reply gives a row with the reason why.
     """
@@ -250,14 +247,12 @@ def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label]
         else labelling.parsed(asked, completion)
         for asked, request, completion in zip(all_asked, requests, completions, strict=True)
     ]
-    judgements, to_judge = labelling.judgements(all_asked, parsed)
+    judgements = labelling.judgements(all_asked, parsed)
     labels = [
         make_label(labelling.task, *of_reply)
         for of_reply in zip(all_asked, requests, completions, parsed, judgements, strict=True)
     ]
-    keys = dict.fromkeys(request.key for request in [*requests, *to_judge])
-    dollars = labelling.journal.spent(keys, None).dollars
-    return sorted(labels, key=lambda label: label.id), dollars
+    return sorted(labels, key=lambda label: label.id), labelling.journal.spent(None).dollars
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,9 @@
     python -m scripts.print_journal .cache/completions --compact
 
 `--compact` first merges the files of runs that have ended into one, without torn lines and with one
-reply to each request; what anything else has cost stays on record.
+reply to each request; what anything else has cost stays on record. Files that other hosts have
+written are left alone, as a run there need not be seen from here, unless `--other-hosts` says that
+none is under way.
 """
 
 from collections import defaultdict
@@ -12,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.completions.journal import compact, entries, lost_in, used_in
-from scripts.lib.completions.pricing import NOTHING, Price, Usage
+from scripts.lib.completions.compacting import compact
+from scripts.lib.completions.entries import cost_in, lost_in, used_in
+from scripts.lib.completions.journal import entries
+from scripts.lib.completions.pricing import NOTHING, Usage
 from scripts.lib.console import run_step, say, step_parser
 from scripts.lib.errors import UserError
 
@@ -27,31 +31,27 @@ class Contents:
     usage: Usage = NOTHING
     lost: Usage = NOTHING
     dollars: float = 0.0
+    priced: int = 0
     unpriced: int = 0
     times: list[str] = field(default_factory=list)
 
     def add(self, entry: dict[str, Any]) -> None:
         """Count an entry: a reply or a failure."""
-        lost, price = lost_in(entry), entry.get("price")
-        self.lost += lost
-        self.times = [min([*self.times, entry["received"]]), max([*self.times, entry["received"]])]
-        if price:
-            self.dollars += Price(price["input"], price["output"], "").dollars(lost)
-        if "failed" in entry:
-            self.failures += 1
-            return
-        self.replies += 1
+        self.lost += lost_in(entry)
         self.usage += used_in(entry)
-        if price:
-            self.dollars += price["dollars"]
-        else:
-            self.unpriced += 1
+        self.replies += "failed" not in entry
+        self.failures += "failed" in entry
+        self.dollars += cost_in(entry).dollars
+        if (used_in(entry) + lost_in(entry)).tokens:
+            self.priced += entry.get("price") is not None
+            self.unpriced += entry.get("price") is None
+        self.times = [min([*self.times, entry["received"]]), max([*self.times, entry["received"]])]
 
     def cost(self) -> str:
-        """The cost in words; that of replies whose price was not known is not in it."""
-        if self.unpriced == self.replies:
+        """The cost in words; that of entries whose price was not known is not in it."""
+        if self.unpriced and not self.priced:
             return "price not known"
-        more = f", and {self.unpriced} replies of unknown price" if self.unpriced else ""
+        more = f", and {self.unpriced} requests of unknown price" if self.unpriced else ""
         return f"${self.dollars:.4f}{more}"
 
 
@@ -68,11 +68,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path(".cache/completions"))
     parser.add_argument("--compact", action="store_true")
+    parser.add_argument("--other-hosts", action="store_true")
     arguments = parser.parse_args(argv)
     if not arguments.folder.is_dir():
         raise UserError(f"{arguments.folder}: there is no journal yet")
     if arguments.compact:
-        before, after = compact(arguments.folder)
+        before, after = compact(arguments.folder, arguments.other_hosts)
         say(f"compacted: {before} files into {after}")
     for (model, task), held in contents(arguments.folder).items():
         print(f"{model}{' for ' + task if task else ''}, {held.times[0]} to {held.times[-1]}:")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.completions.admission import Admission
-from scripts.lib.completions.budget import Budget, Caps
+from scripts.lib.completions.budget import NO_AMOUNT, Amount, Budget, Caps
 from scripts.lib.completions.client import Client, Patience, Report
 from scripts.lib.completions.concurrency import AdaptiveLimit
 from scripts.lib.completions.journal import Journal
@@ -44,6 +44,7 @@ def client_of(
     timeout: float = 20.0,
     caps: Caps = Caps(),  # noqa: B008
     price: Price | None = None,
+    spent: Amount = NO_AMOUNT,
     **patience: Any,
 ) -> Client:
     """A client with real connections."""
@@ -51,7 +52,7 @@ def client_of(
     return Client(
         lambda: Transport(url, timeout, in_flight),
         Admission(numbered, AdaptiveLimit(in_flight, in_flight)),
-        Budget(caps, price),
+        Budget(caps, price, spent),
         Patience(**{"attempts": 3, "outage": 30.0, "drain": 5.0, **patience}),
         name=url,
     )

@@ -297,11 +297,10 @@ def test_a_cap_is_never_exceeded_and_a_higher_one_goes_on(
     assert caps.tokens is None or 1850 < usage.tokens <= 2000
     assert caps.dollars is None or 0.0035 < price.dollars(usage) <= 0.004
     with Journal(tmp_path, "test") as journal:
-        spent = journal.spent([one.key for one in requests(200)], price)
+        spent = journal.spent(price)
     assert spent.usage == usage
     # The next run counts what this one has spent.
-    again = client_of(server.url, caps=caps, price=price)
-    again.budget.count_spent(spent)
+    again = client_of(server.url, caps=caps, price=price, spent=spent)
     assert isinstance(ask(again, tmp_path, requests(200)).stop, BudgetReached)
     assert ask(client_of(server.url), tmp_path, requests(200)).done == report.not_sent
 

@@ -65,6 +65,25 @@ def test_two_questions_have_one_budget(tmp_path: Path, monkeypatch) -> None:
             assert len(server.requests) == 15
 
 
+def test_a_budget_holds_whatever_the_settings_were(tmp_path: Path, monkeypatch) -> None:
+    settings = replace(SETTINGS, mode="live", budget=Caps(requests=15), canary=Canary(0, 0.0))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        for max_tokens in (50, 60):
+            with (
+                Journal(tmp_path, "test") as journal,
+                Endpoint("openai", "m", settings, server_log=tmp_path, sampled=False) as endpoint,
+            ):
+                question = Question("test", requests(10, max_tokens))
+                if max_tokens == 50:
+                    assert endpoint.ask(question, journal) == {}
+                    continue
+                with pytest.raises(BudgetReached, match="requests is 15, 15 are spent"):
+                    endpoint.ask(question, journal)
+        assert len(server.requests) == 15
+
+
 def test_its_canary_stops_without_making_it_wait(local, tmp_path: Path) -> None:
     endpoint, server = local
     question = Question("test", requests(400), lambda request, completion: False)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.lib.completions.journal import Journal, compact, entries
+from scripts.lib.completions.compacting import compact
+from scripts.lib.completions.entries import lost_in
+from scripts.lib.completions.journal import Journal, entries
 from scripts.lib.completions.pricing import Price, Usage
 from scripts.lib.errors import UserError
 from scripts.print_journal import main as print_journal
@@ -211,14 +213,46 @@ def test_compacting_keeps_one_of_each_reply_and_disturbs_nobody(tmp_path: Path) 
         request(*which).key for which in [("a",), ("b",), ("live",), ("live", 2)]
     )
     with Journal(tmp_path, "mbpp") as journal:
-        keys = [request(text).key for text in ("a", "b", "never")]
         # Two replies to `a` and one to `b`, and the tries of two failures.
-        assert journal.spent(keys, None).usage == Usage(3 * 3 + 20, 3 * 2 + 10, 3 + 2)
+        assert journal.spent(None).usage == Usage(3 * 3 + 20, 3 * 2 + 10, 3 + 2)
     assert compact(tmp_path) == (2, 1)
     assert compact(tmp_path) == (1, 1)
     with Journal(tmp_path, "mbpp") as journal:
         assert journal[request("a").key].text == "first"
-        assert journal.lost(request("never").key) == lost
+        assert journal.spent(None).usage == Usage(3 * 3 + 20, 3 * 2 + 10, 3 + 2)
+    [never] = [one for one in entries(tmp_path) if one.get("failed") == request("never").key]
+    assert lost_in(never) == lost
+
+
+def test_compacting_leaves_the_files_of_other_hosts_alone(tmp_path: Path, monkeypatch) -> None:
+    for host, text in (("node1", "a"), ("node1", "b"), ("login", "c"), ("login", "d")):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        with Journal(tmp_path, "mbpp") as journal:
+            journal.record(request(text), response())
+    theirs = sorted(tmp_path.glob("*-node1-*"))
+    assert compact(tmp_path) == (2, 1)
+    assert sorted(tmp_path.glob("*-node1-*")) == theirs
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+    assert compact(tmp_path, other_hosts=True) == (3, 1)
+    with Journal(tmp_path, "mbpp") as journal:
+        assert all(journal[request(text).key].text == "hi" for text in "abcd")
+
+
+def test_a_folder_of_many_files_needs_few_descriptors(tmp_path: Path) -> None:
+    """A cluster leaves a file a job; and what was compacted meanwhile is found again."""
+    for at in range(100):
+        with Journal(tmp_path, "mbpp") as journal:
+            journal.record(request(sample=at), response(str(at)))
+
+    def texts() -> list[str]:
+        return [journal[request(sample=at).key].text for at in range(100)]
+
+    with Journal(tmp_path, "gsm8k") as journal:
+        before = len(os.listdir("/proc/self/fd"))
+        assert texts() == [str(at) for at in range(100)]
+        assert len(os.listdir("/proc/self/fd")) <= before + 32
+        assert compact(tmp_path) == (100, 1)
+        assert texts() == [str(at) for at in range(100)]
 
 
 def test_secrets_are_blotted_out_of_what_an_endpoint_repeats(tmp_path: Path) -> None:
@@ -236,8 +270,8 @@ def test_secrets_are_blotted_out_of_what_an_endpoint_repeats(tmp_path: Path) -> 
 def test_a_reply_without_usage_counts_for_the_most(tmp_path: Path) -> None:
     with Journal(tmp_path, "test") as journal:
         journal.record(request(), {"choices": response()["choices"]}, price=Price(0, 1e6, "x"))
-        assert journal.spent([request().key], None).dollars == 5
-        assert journal.spent([request().key], None).usage == request().most
+        assert journal.spent(None).dollars == 5
+        assert journal.spent(None).usage == request().most
 
 
 def test_what_replies_have_cost_is_told(tmp_path: Path, capsys) -> None:
@@ -246,14 +280,22 @@ def test_what_replies_have_cost_is_told(tmp_path: Path, capsys) -> None:
         journal.record(request("a"), response(), price=price, lost=Usage(100, 10, 1))
         journal.record(request("b"), response(), price=price, discount=0.5)
         journal.record_failure(request("c"), "unanswered", [], lost=Usage(7, 1, 1), price=price)
-        keys = [request(text).key for text in "abcd"]
+    with Journal(tmp_path, "gsm8k") as journal:
+        journal.record(request("d"), response(), price=price)
     with Journal(tmp_path, "mbpp") as journal:
-        spent = journal.spent(keys, price)
+        # The prices of their own time, whatever it is now; nothing that another task has paid for.
+        spent = journal.spent(Price(input=5.0, output=5.0, source="config"))
     assert spent.usage == Usage(3 + 3 + 100 + 7, 2 + 2 + 10 + 1, 1 + 1 + 1 + 1)
     expected = (3 + 20) / 1e6 + (3 + 20) / 2e6 + (100 + 100) / 1e6 + (7 + 10) / 1e6
     assert spent.dollars == pytest.approx(expected)
+    with Journal(tmp_path, "math") as journal:
+        journal.record_failure(request("e"), "refused", [], lost=Usage(0, 1000, 1), price=price)
+    with Journal(tmp_path, "csqa") as journal:
+        journal.record(request("f"), response())
     print_journal([str(tmp_path)])
     told = capsys.readouterr().out
     assert "m for mbpp" in told
+    assert "0 replies, 0 prompt and 0 completion tokens, $0.0100" in told
+    assert "1 replies, 3 prompt and 2 completion tokens, price not known" in told
     assert "2 replies, 6 prompt and 4 completion tokens, $0.0003" in told
     assert "1 requests given up; tries without a reply may have cost 118 tokens more" in told

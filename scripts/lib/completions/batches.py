@@ -10,16 +10,17 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.completions.answers import Answer, Meaning, judge, one_line
-from scripts.lib.completions.budget import Amount, Budget
+from scripts.lib.completions.budget import NO_AMOUNT, Amount, Budget
 from scripts.lib.completions.client import Failure, Report
-from scripts.lib.completions.journal import Journal, now_text
+from scripts.lib.completions.entries import now_text
+from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import ApiKey, redacted, secrets_of
 from scripts.lib.completions.pricing import NOTHING, usage_of
 from scripts.lib.completions.request import CompletionRequest
@@ -88,10 +89,9 @@ class BatchRun:
         A kill at any moment loses no batch: the next call finds it. Raises `UserError` for what the
         user can put right; what was collected is kept.
         """
-        missing = {request.key: request for request in requests if request.key not in journal}
         folder = journal.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        run = _Batches(self, missing, journal, folder, on_reply)
+        run = _Batches(self, journal.missing(requests), journal, folder, on_reply)
         try:
             return run.run()
         finally:
@@ -184,9 +184,8 @@ def open_states(folder: Path, base_url: str, wanted: Set[str]) -> Iterator[Batch
             yield state
 
 
-def requests_in_batches(journal: Journal, base_url: str, keys: Iterable[str]) -> int:
-    """How many of the requests are in batches of an endpoint that are not collected yet."""
-    wanted = set(keys)
+def requests_in_batches(journal: Journal, base_url: str, wanted: Set[str]) -> int:
+    """How many requests of these keys are in batches of an endpoint that are not collected yet."""
     states = open_states(journal.folder / FOLDER, base_url, wanted)
     return sum(len(wanted & state.samples.keys()) for state in states)
 
@@ -306,7 +305,7 @@ class _Batches:
     ) -> tuple[dict[str, CompletionRequest], Amount]:
         """Take requests of one model, within the limits of a file, and reserve their budget."""
         held: dict[str, CompletionRequest] = {}
-        most, size, model = Amount(), 0, waiting[0].model
+        most, size, model = NO_AMOUNT, 0, waiting[0].model
         while waiting and len(held) < self._most_requests and waiting[0].model == model:
             request = waiting[0]
             size += len(_input_line(request))
@@ -394,7 +393,7 @@ class _Batches:
         self, state: BatchState, held: dict[str, CompletionRequest], most: Amount, batch: Any
     ) -> None:
         """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
-        budget, taken = self._api.budget, Amount()
+        budget, taken = self._api.budget, NO_AMOUNT
         for file_id in (batch.output_file_id, batch.error_file_id):
             for row in self._rows(file_id):
                 key = row.get("custom_id")
@@ -485,7 +484,7 @@ class _Batches:
     # Files.
 
     def _most(self, held: dict[str, CompletionRequest]) -> Amount:
-        total = Amount()
+        total = NO_AMOUNT
         for request in held.values():
             total += self._api.budget.amount(request.most, self._api.discount)
         return total

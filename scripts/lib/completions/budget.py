@@ -29,6 +29,9 @@ class Amount:
         return Amount(self.usage - other.usage, self.dollars - other.dollars)
 
 
+NO_AMOUNT = Amount()
+
+
 def amount_of(usage: Usage, price: Price | None, discount: float = 1.0) -> Amount:
     """What `usage` costs, at `discount` times the price; no dollars where it is unknown."""
     return Amount(usage, price.dollars(usage) * discount if price else 0.0)
@@ -37,37 +40,36 @@ def amount_of(usage: Usage, price: Price | None, discount: float = 1.0) -> Amoun
 class Budget:
     """What was spent, what is reserved for requests in flight, and whether one more fits.
 
-    Spent and reserved together never exceed a cap, unless a reply takes more than was asked for.
-    Raises `UserError` for a cap in dollars where the price is unknown.
+    `spent` is what earlier runs have spent. Spent and reserved together never exceed a cap, unless
+    a reply takes more than was asked for. Raises `UserError` for a cap in dollars where the price
+    is unknown.
     """
 
-    def __init__(self, caps: Caps, price: Price | None) -> None:
+    def __init__(self, caps: Caps, price: Price | None, spent: Amount = NO_AMOUNT) -> None:
         if caps.dollars is not None and price is None:
             raise UserError(
                 "label.client.budget.dollars is set, but the price of the model is unknown: set "
                 "label.client.price (input and output, dollars a million tokens)"
             )
         self._caps, self.price = caps, price
-        self.spent = Amount()
-        self._reserved = Amount()
+        self.spent = spent
+        self._reserved = NO_AMOUNT
 
     def amount(self, usage: Usage, discount: float = 1.0) -> Amount:
         """What `usage` costs by the budget's price."""
         return amount_of(usage, self.price, discount)
 
-    def count_spent(self, amount: Amount) -> None:
-        """Count what earlier runs have paid for the same replies."""
-        self.spent += amount
-
     def _exceeded(self, total: Amount) -> str | None:
-        caps = self._caps
+        caps, spent = self._caps, self.spent
         if caps.requests is not None and total.usage.requests > caps.requests:
-            return f"label.client.budget.requests is {caps.requests}"
+            return (
+                f"label.client.budget.requests is {caps.requests}, {spent.usage.requests} are spent"
+            )
         if caps.tokens is not None and total.usage.tokens > caps.tokens:
-            return f"label.client.budget.tokens is {caps.tokens}"
+            return f"label.client.budget.tokens is {caps.tokens}, {spent.usage.tokens} are spent"
         # The rounding of a sum is no overspending.
         if caps.dollars is not None and total.dollars > caps.dollars * (1 + 1e-9):
-            return f"label.client.budget.dollars is {caps.dollars:g}"
+            return f"label.client.budget.dollars is {caps.dollars:g}, {spent.dollars:.4f} are spent"
         return None
 
     def reserve(self, most: Amount) -> str | None:

@@ -17,8 +17,9 @@ from typing import Any
 
 from scripts.lib.completions.admission import Admission, Lease
 from scripts.lib.completions.answers import Answer, Meaning, Unanswered, Verdict, judge, kept
-from scripts.lib.completions.budget import Amount, Budget
-from scripts.lib.completions.journal import Journal, now_text
+from scripts.lib.completions.budget import NO_AMOUNT, Amount, Budget
+from scripts.lib.completions.entries import now_text
+from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import redacted, secrets_of
 from scripts.lib.completions.meter import Meter
 from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
@@ -117,9 +118,9 @@ class Client:
         are answered, or `patience.drain` seconds later. Never raises for what the endpoint does:
         see the report's `stop`.
         """
-        wanted = {request.key: request for request in requests}
-        missing = {key: request for key, request in wanted.items() if key not in journal}
-        self.accepted = self.accepted or len(missing) < len(wanted)
+        requests = list(requests)
+        missing = journal.missing(requests)
+        self.accepted = self.accepted or any(request.key not in missing for request in requests)
         if not missing:
             return Report()
         return asyncio.run(self.complete_async(list(missing.values()), journal, on_reply))
@@ -223,7 +224,7 @@ class _Run:
                 now, job.request.expected_prompt_tokens, job.request.max_tokens
             )
             if not isinstance(lease, Lease):
-                self._budget.settle(most, Amount())
+                self._budget.settle(most, NO_AMOUNT)
                 self._stop_if_hopeless(now, lease)
                 return lease
             self._pending.popleft()

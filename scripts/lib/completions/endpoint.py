@@ -27,7 +27,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.models import check_model_name
 
 OPENAI_URL = "https://api.openai.com/v1"
-# Open requests at a time: of a local server always so many, of another one at first and at most.
+# Open requests at a time: of a local server at first and at most, of another one at first, at most.
 LOCAL_IN_FLIGHT, FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 16, 16, 512
 OWN_HARDWARE = Price(0.0, 0.0, "own hardware")
 SHOWN_REPLIES, SHOWN_CHARACTERS = 2, 400
@@ -72,8 +72,6 @@ class Endpoint:
         self._client: Client | None = None
         self._batches: BatchRun | None = None
         self._valid = self._received = 0
-        # Keys of requests whose cost the budget does not know yet.
-        self._asked_before: dict[str, None] = {}
 
     def __enter__(self) -> "Endpoint":
         return self
@@ -96,16 +94,11 @@ class Endpoint:
         `scripts.lib.completions.stops`. What was paid for is in the journal.
         """
         journal.refresh()
-        missing = [request for request in question.requests if request.key not in journal]
-        keys = dict.fromkeys(request.key for request in question.requests)
-        self._asked_before |= keys
+        missing = journal.missing(question.requests)
         if not missing:
             return {}
-        client = self._client or self._open(question.requests)
-        # Of earlier questions, too, for which nothing was missing.
-        client.budget.count_spent(journal.spent(self._asked_before, client.budget.price))
-        self._asked_before = {}
-        number = len({request.key for request in missing})
+        client = self._client or self._open(question.requests, journal)
+        number = len(missing)
         failed: list[Failure] = []
         replied: list[CompletionRequest] = []
         alone, local = self._settings.canary.replies, self._kind == "local"
@@ -122,7 +115,7 @@ class Endpoint:
                         self._check_canary(question, replied, journal)
 
             rest = question.requests
-            in_batches = requests_in_batches(journal, client.name, (one.key for one in missing))
+            in_batches = requests_in_batches(journal, client.name, missing.keys())
             self._check_open_batches(in_batches)
             # On our own hardware nothing is paid for a reply, but much for an idle server.
             if not local and alone < len(rest) and not in_batches:
@@ -130,7 +123,7 @@ class Endpoint:
                 failed += self._finish(client.complete(first, journal, on_reply))
                 self._check_canary(question, first, journal)
             failed += self._finish(self._complete(client, rest, journal, on_reply))
-        self._check_failures(failed, len(keys))
+        self._check_failures(failed, len({request.key for request in question.requests}))
         return {failure.request.key: failure for failure in failed}
 
     def _complete(
@@ -204,7 +197,7 @@ class Endpoint:
 
     # Opening.
 
-    def _open(self, requests: list[CompletionRequest]) -> Client:
+    def _open(self, requests: list[CompletionRequest], journal: Journal) -> Client:
         settings = self._settings
         if self._kind == "local":
             url, keys = self._serve(requests), [ApiKey(1, "local")]
@@ -219,7 +212,7 @@ class Endpoint:
         self._client = Client(
             lambda: Transport(url, settings.timeout, in_flight),
             Admission(keys, concurrency, settings.requests_per_minute, settings.tokens_per_minute),
-            Budget(settings.budget, price),
+            Budget(settings.budget, price, journal.spent(price)),
             Patience(settings.attempts, settings.outage, settings.drain),
             name=url,
         )

@@ -13,13 +13,21 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-from scripts.lib.completions.budget import Amount, amount_of
-from scripts.lib.completions.pricing import NOTHING, Price, Usage, usage_of
+from scripts.lib.completions.budget import NO_AMOUNT, Amount
+from scripts.lib.completions.entries import (
+    cost_in,
+    failure_entry,
+    key_in,
+    line_of,
+    reply_entry,
+)
+from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.completions.request import (
     Completion,
     CompletionRequest,
@@ -32,53 +40,39 @@ from scripts.lib.errors import UserError
 SAY_EVERY_SECONDS = 30.0
 # Replies in flight must find room: below this nothing more is sent.
 FREE_BYTES = 8 << 20
+# Files that are held open for reading: a folder may have thousands.
+MOST_OPEN = 32
+COMPACTING_LOCK = ".compacting.lock"
 
-_START = b'{"key": "'
-_KEY = slice(len(_START), len(_START) + 64)
+
+@dataclass
+class _File:
+    """A file of the folder, and how many bytes of it are known."""
+
+    path: Path
+    read_up_to: int = 0
 
 
 class _Place(NamedTuple):
-    """Where an entry is: the number of its file, and the bytes of its line."""
+    """Where an entry is: its file, and the bytes of its line."""
 
-    file: int
+    file: _File
     start: int
     length: int
 
 
-def now_text() -> str:
-    """The time, for an entry."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def stamp() -> str:
+    """The time, for the name of a file."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
 
 
-def _key_of(line: bytes) -> str | None:
-    """The key of a reply's line; `None` for a failure's. Raises `ValueError` for a broken line."""
-    if line.startswith(_START) and line.endswith(b"}\n"):
-        return line[_KEY].decode("ascii")
-    entry = json.loads(line)
-    if "failed" in entry:
-        return None
-    # Entries of the first form had the parsed completion beside the response.
-    return entry["key"] if "key" in entry else entry["completion"]["key"]
-
-
-def used_in(entry: dict[str, Any]) -> Usage:
-    """What the reply of an entry took, or at most took where the endpoint did not say it."""
-    used = entry.get("used")
-    return Usage(**used) if used else usage_of(entry["response"], NOTHING)
-
-
-def lost_in(entry: dict[str, Any]) -> Usage:
-    """The most that the tries of an entry have cost without a reply."""
-    return Usage(**lost) if (lost := entry.get("lost")) else NOTHING
-
-
-def _lock(file: IO[bytes]) -> bool | None:
+def lock(file: IO[bytes], kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool | None:
     """Take the kernel's lock on an open file if it is free; whether it was.
 
     `None` on a file system that has no locks.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind)
     except BlockingIOError:
         return False
     except OSError:
@@ -89,18 +83,18 @@ def _lock(file: IO[bytes]) -> bool | None:
 class Journal:
     """The replies in a folder, by the key of their request. Use it as a context manager.
 
-    `name` tells what the replies are asked for: of two processes with the same name the second
-    waits for the first, instead of paying for the same replies; who only reads (`writes=False`)
-    does not wait. The keys are in memory, the replies are read from disk when they are wanted.
+    `name` tells what the replies are asked for, and so whose budget pays for them: of two processes
+    with the same name the second waits for the first, instead of paying for the same replies; who
+    only reads (`writes=False`) does not wait. The keys are in memory, the replies are read from
+    disk when they are wanted.
     """
 
     def __init__(self, folder: Path, name: str, writes: bool = True) -> None:
         self._folder, self._name, self._writes = folder, name, writes
         self._places: dict[str, _Place] = {}
-        self._files: list[IO[bytes]] = []
-        self._read_up_to: dict[str, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._lost: dict[str, Usage] = {}
+        self._files: dict[str, _File] = {}
+        # Open for reading; the one that was used last stands at the end.
+        self._handles: dict[Path, IO[bytes]] = {}
         self._own: IO[bytes] | None = None
         self._end = 0
         self._unsynced = False
@@ -122,13 +116,14 @@ class Journal:
         try:
             self.sync()
         finally:
-            for file in [*self._files, self._claim, *([self._own] if self._own else [])]:
-                file.close()
+            for file in (*self._handles.values(), self._claim, self._own):
+                if file is not None:
+                    file.close()
 
     def _wait_for_claim(self) -> None:
         said = -SAY_EVERY_SECONDS
         # Without locks two runs may pay for the same replies; files of their own keep them safe.
-        while _lock(self._claim) is False:
+        while lock(self._claim) is False:
             if time.monotonic() - said >= SAY_EVERY_SECONDS:
                 said = time.monotonic()
                 say(f"waiting: another run asks for the replies of {self._name} right now")
@@ -149,30 +144,24 @@ class Journal:
                     complete = False
 
     def _take_in(self, path: Path) -> None:
-        if path.name not in self._numbers:
-            self._files.append(open(path, "rb"))
-            self._numbers[path.name] = len(self._files) - 1
-        number = self._numbers[path.name]
-        file, start = self._files[number], self._read_up_to.get(path.name, 0)
-        file.seek(start)
-        for line in file:
-            # A line without an end is being written, or was when its process was killed.
-            if not line.endswith(b"\n"):
-                break
-            try:
-                key = _key_of(line)
-            except (ValueError, LookupError, TypeError) as error:
-                raise UserError(
-                    f"{path}: the line at byte {start} is not a journal entry: remove the line "
-                    "(its reply will be asked again), the other replies are kept"
-                ) from error
-            if key is not None:
-                self._places[key] = _Place(number, start, len(line))
-            else:
-                failure = json.loads(line)
-                self._lost[failure["failed"]] = self.lost(failure["failed"]) + lost_in(failure)
-            start += len(line)
-        self._read_up_to[path.name] = start
+        file = self._files.setdefault(path.name, _File(path))
+        with open(path, "rb") as stream:
+            stream.seek(file.read_up_to)
+            for line in stream:
+                # A line without an end is being written, or was when its process was killed.
+                if not line.endswith(b"\n"):
+                    break
+                start = file.read_up_to
+                try:
+                    key = key_in(line)
+                except (ValueError, LookupError, TypeError) as error:
+                    raise UserError(
+                        f"{path}: the line at byte {start} is not a journal entry: remove the line "
+                        "(its reply will be asked again), the other replies are kept"
+                    ) from error
+                if key is not None:
+                    self._places[key] = _Place(file, start, len(line))
+                file.read_up_to += len(line)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -182,16 +171,28 @@ class Journal:
 
     def entry(self, key: str) -> dict[str, Any]:
         """The whole entry of a reply; raises `KeyError` where there is none."""
-        place = self._places[key]
-        file = self._files[place.file]
-        line = os.pread(file.fileno(), place.length, place.start)
+        try:
+            line = self._read(self._places[key])
+        except OSError:
+            # Compacting has removed the file, and has put the entry into another one.
+            self.refresh()
+            line = self._read(self._places[key])
         try:
             return json.loads(line)
         except ValueError as error:
+            place = self._places[key]
             raise UserError(
-                f"{file.name}: the entry at byte {place.start} is broken: remove the line (its "
-                "reply will be asked again), the other replies are kept"
+                f"{place.file.path}: the entry at byte {place.start} is broken: remove the line "
+                "(its reply will be asked again), the other replies are kept"
             ) from error
+
+    def _read(self, place: _Place) -> bytes:
+        path = place.file.path
+        handle = self._handles.pop(path, None) or open(path, "rb")
+        self._handles[path] = handle
+        if len(self._handles) > MOST_OPEN:
+            self._handles.pop(next(iter(self._handles))).close()
+        return os.pread(handle.fileno(), place.length, place.start)
 
     def __getitem__(self, key: str) -> Completion:
         """The reply to a request; raises `KeyError` where there is none."""
@@ -200,27 +201,23 @@ class Journal:
             return completion_of(key, entry["request"]["model"], entry["response"])
         except NotACompletion as error:
             raise UserError(
-                f"{self._files[self._places[key].file].name}: the entry of {key} holds no reply: "
+                f"{self._places[key].file.path}: the entry of {key} holds no reply: "
                 "remove its line (it will be asked again)"
             ) from error
 
-    def lost(self, key: str) -> Usage:
-        """The most that failures of a request have cost."""
-        return self._lost.get(key, NOTHING)
+    def missing(self, requests: Iterable[CompletionRequest]) -> dict[str, CompletionRequest]:
+        """Those requests to which there is no reply yet, by their keys."""
+        return {request.key: request for request in requests if request.key not in self}
 
-    def spent(self, keys: Iterable[str], price: Price | None) -> Amount:
-        """What the replies to requests have cost so far, with all tries that gave none.
+    def spent(self, price: Price | None) -> Amount:
+        """What all that was ever asked for in this journal's name has cost.
 
-        Dollars are those of each reply's own time; `price` is for entries that know none.
+        Tries that gave no reply count for the most that they can have cost. Dollars are those of
+        each entry's own time; `price` is for entries that know none.
         """
-        total = Amount()
-        for key in keys:
-            total += amount_of(self.lost(key), price)
-            if key in self:
-                entry = self.entry(key)
-                usage, paid = used_in(entry), entry.get("price")
-                dollars = paid["dollars"] if paid else amount_of(usage, price).dollars
-                total += Amount(usage, dollars) + amount_of(lost_in(entry), price)
+        total = NO_AMOUNT
+        for entry in entries(self._folder, self._name):
+            total += cost_in(entry, price)
         return total
 
     def get(self, key: str) -> Completion | None:
@@ -246,23 +243,17 @@ class Journal:
         `secrets` are blotted out, whatever the endpoint repeats. Raises `OSError` where it cannot
         be written; the file then ends with its last whole line.
         """
-        paid, usage = price and price.times(discount), usage_of(response, request.most)
-        entry = {
-            "key": request.key,
-            "received": now_text(),
-            "for": self._name,
-            "request": {**request.body(), "identity": request.model_identity}
-            | {"sample": request.sample},
-            "response": response,
-            "used": usage.as_dict(),
-            "headers": headers or {},
-            "price": paid and {**paid.as_dict(), "dollars": paid.dollars(usage)},
-            "attempts": attempts or [],
-            "lost": lost.as_dict() if lost.requests else None,
-        }
-        line = _line(entry, secrets)
-        start = self._append(line)
-        self._places[request.key] = _Place(self._numbers[""], start, len(line))
+        entry = reply_entry(
+            request,
+            response,
+            self._name,
+            headers=headers or {},
+            price=price,
+            discount=discount,
+            attempts=attempts or [],
+            lost=lost,
+        )
+        self._places[request.key] = self._append(line_of(entry, secrets))
 
     def record_failure(
         self,
@@ -275,23 +266,21 @@ class Journal:
         secrets: tuple[str, ...] = (),
     ) -> None:
         """Append that a request has no reply, and the most that its tries have cost anyway."""
-        entry = {
-            "failed": request.key,
-            "received": now_text(),
-            "for": self._name,
-            "model": request.model,
-            "reason": reason,
-            "attempts": attempts,
-            "price": price and price.as_dict(),
-            "lost": lost.as_dict(),
-        }
-        self._append(_line(entry, secrets))
+        entry = failure_entry(
+            request.key,
+            request.model,
+            self._name,
+            reason,
+            price=price and price.as_dict(),
+            attempts=attempts,
+            lost=lost,
+        )
+        self._append(line_of(entry, secrets))
 
-    def _append(self, line: bytes) -> int:
+    def _append(self, line: bytes) -> _Place:
         if self._own is None:
             self._own = self._new_file()
-            self._files.append(open(self._own.name, "rb"))
-            self._numbers[""] = len(self._files) - 1
+            self._own_file = _File(Path(self._own.name))
         start = self._end
         try:
             written = 0
@@ -303,15 +292,14 @@ class Journal:
             raise
         self._end = start + len(line)
         self._unsynced = True
-        return start
+        return _Place(self._own_file, start, len(line))
 
     def _new_file(self) -> IO[bytes]:
         while True:
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-            name = f"{self._name}-{stamp}-{socket.gethostname()}-{os.getpid()}.jsonl"
+            name = f"{self._name}-{stamp()}-{socket.gethostname()}-{os.getpid()}.jsonl"
             file = open(self._folder / name, "xb", buffering=0)
             # Compacting may have taken it for one of a dead process before it was locked.
-            if _lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+            if lock(file) is not False and os.fstat(file.fileno()).st_nlink:
                 return file
             file.close()
 
@@ -332,87 +320,25 @@ class Journal:
         return self._folder
 
 
-def _line(entry: dict[str, Any], secrets: tuple[str, ...]) -> bytes:
-    # Half of a surrogate pair cannot be written as UTF-8: JSON's own escapes can hold it.
-    try:
-        line = json.dumps(entry, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        line = json.dumps(entry).encode()
-    for secret in secrets:
-        written = json.dumps(secret)[1:-1].encode()
-        if written in line:
-            line = line.replace(written, b"[key]")
-    return line + b"\n"
+def entries(folder: Path, name: str | None = None) -> Iterator[dict[str, Any]]:
+    """The whole entries of a folder, file by file: all, or those that were asked for in a `name`.
+
+    Broken lines are passed over. Nobody compacts the folder meanwhile.
+    """
+    wanted = b"" if name is None else f'"for": {json.dumps(name)}'.encode()
+    with open(folder / COMPACTING_LOCK, "ab") as reading:
+        lock(reading, fcntl.LOCK_SH)
+        for path in sorted(folder.glob("*.jsonl")):
+            for line in whole_lines(path):
+                if wanted not in line:
+                    continue
+                with contextlib.suppress(ValueError):
+                    entry = json.loads(line)
+                    if name is None or entry.get("for") == name:
+                        yield entry
 
 
-def entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """All whole entries of a folder, file by file; broken lines are passed over."""
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in _whole_lines(path):
-            with contextlib.suppress(ValueError):
-                yield json.loads(line)
-
-
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def whole_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, but for one that a kill has torn."""
     with open(path, "rb") as file:
         yield from (line for line in file if line.endswith(b"\n"))
-
-
-def compact(folder: Path) -> tuple[int, int]:
-    """Merge the files that no live process writes into one, with one reply to each request.
-
-    Left out are torn lines; of a second reply to a request, and of failures, what they have cost
-    stays. Files of which no lock says that they are free are left alone. Returns the number of the
-    others before and after. A process that reads meanwhile is not disturbed.
-    """
-    with contextlib.ExitStack() as stack:
-        claim = stack.enter_context(open(folder / ".compacting.lock", "ab"))
-        if _lock(claim) is not True:
-            raise UserError(f"{folder}: is being compacted, or its file system has no locks")
-        paths = []
-        for path in sorted(folder.glob("*.jsonl")):
-            file = stack.enter_context(open(path, "r+b"))
-            if _lock(file) is True:
-                paths.append(path)
-        if len(paths) < 2:
-            return len(paths), len(paths)
-        merged = folder / f"compacted-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}.jsonl"
-        written: set[str] = set()
-        # Not a name that a reader's pattern matches before it is whole.
-        partial = merged.with_suffix(".partial")
-        with open(partial, "wb") as stream:
-            for path in paths:
-                for key, line in _lines(path):
-                    stream.write(_cost_alone(line) if key in written else line)
-                    if key is not None:
-                        written.add(key)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(merged)
-        for path in paths:
-            path.unlink()
-        return len(paths), 1
-
-
-def _cost_alone(line: bytes) -> bytes:
-    """The line of a second reply as that of a failure: the tokens were paid for."""
-    entry = json.loads(line)
-    failure = {
-        "failed": entry["key"],
-        "received": entry["received"],
-        "for": entry.get("for", ""),
-        "model": entry["request"]["model"],
-        "reason": "second reply",
-        "attempts": [],
-        "price": entry.get("price"),
-        "lost": (used_in(entry) + lost_in(entry)).as_dict(),
-    }
-    return _line(failure, ())
-
-
-def _lines(path: Path) -> Iterator[tuple[str | None, bytes]]:
-    """The whole lines of a file with the keys of their replies."""
-    for line in _whole_lines(path):
-        with contextlib.suppress(ValueError, LookupError, TypeError):
-            yield _key_of(line), line

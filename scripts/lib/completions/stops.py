@@ -4,14 +4,14 @@ from scripts.lib.errors import UserError
 
 
 class BudgetReached(UserError):
-    """A cap of the budget, which `cap` names, leaves no room for a further request."""
+    """A cap leaves no room for a further request; `cap` names it, and what is spent."""
 
     status = 3
 
     def __init__(self, cap: str) -> None:
         super().__init__(
-            f"the budget leaves no room for a further request: {cap}: raise it and run the same "
-            "command again"
+            f"the budget leaves no room for a further request: {cap} by all runs of this task: "
+            "raise the cap and run the same command again"
         )
 
 
