@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
                 examples,
                 settings,
                 directory,
-                lambda loss: progress.advance(note=f"loss {loss:.3f}"),
+                lambda loss: progress.advance(note=lambda: f"loss {loss:.3f}"),
             )
         save_tuned_model(model, tokenizer, directory)
     with atomic_file(arguments.curve) as stream:

@@ -69,6 +69,7 @@ ANSWERS = {
     "500": (500, SERVER_ERROR),
     "503": (503, error_json("The engine is currently overloaded.", "server_error")),
     "400": (400, error_json(TOO_LONG, INVALID, "context_length_exceeded", "messages")),
+    "403": (403, error_json("You may not send this.", "request_forbidden", "forbidden")),
     "garbage": (200, "upstream connect error"),
     "empty_choices": (200, '{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'),
     "error_in_200": (200, SERVER_ERROR),

@@ -163,6 +163,7 @@ class Progress:
 
     def __init__(self, step: str, total: int, unit: str) -> None:
         self._step, self._total, self._unit = step, total, unit
+        self._note: Callable[[], str] = str
         self._done, self._started = 0, time.monotonic()
         self._reported, self._noted = self._started, -NOTE_SECONDS
         on_terminal = _terminal.isatty()
@@ -177,29 +178,30 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, amount: int = 1, note: Callable[[], str] | str = "") -> None:
-        """Count `amount` more units as done; `note` is shown behind the numbers.
+    def advance(self, amount: int = 1, note: Callable[[], str] | None = None) -> None:
+        """Count `amount` more units as done; 0 shows that the step lives while nothing is done.
 
-        A note that is costly to write may be a function: it is called when it is shown.
+        What `note` returns is shown behind the numbers, until another one is given.
         """
         self._done += amount
+        self._note = note or self._note
         now = time.monotonic()
         if self._bar is not None:
             if now - self._noted >= NOTE_SECONDS:
                 self._noted = now
-                self._bar.set_postfix_str(note() if callable(note) else note, refresh=False)
+                self._bar.set_postfix_str(self._note(), refresh=not amount)
             self._bar.update(amount)
         if now - self._reported < REPORT_SECONDS:
             return
         self._reported = now
-        line = self._line(now - self._started, note() if callable(note) else note)
+        line = self._line(now - self._started)
         if self._bar is None:
             say(line)
         elif _tee:
             _tee.log_only(line)
 
-    def _line(self, elapsed: float, note: str) -> str:
-        rate = self._done / elapsed
+    def _line(self, elapsed: float) -> str:
+        rate, note = self._done / elapsed, self._note()
         left = (self._total - self._done) / rate / 60 if rate else float("inf")
         return (
             f"{self._step}: {self._done} of {self._total} {self._unit}, {rate:.2f}/s, "

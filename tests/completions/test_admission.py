@@ -270,6 +270,9 @@ class Script:
     faults: dict[str, float]
     dead_keys: set[str]
     sent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    # What was charged to each key: when its request was sent, and its tokens.
+    charged: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+    order: list[str] = field(default_factory=list)
     open: int = 0
     most_open: int = 0
     requests: int = 0
@@ -279,6 +282,7 @@ class Script:
     async def __call__(self, key: ApiKey, body: bytes) -> Answer:
         now = asyncio.get_running_loop().time()
         self.requests += 1
+        self.order.append(json.loads(body)["messages"][0]["content"])
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
@@ -300,15 +304,19 @@ class Script:
         text = body["messages"][0]["content"]
         self.replies[text] += 1
         completion = self.chance.randint(1, body["max_tokens"])
-        self.tokens += len(text) // 4 + completion
+        self._charge(key, len(text) // 4 + completion, now)
         usage = {"prompt_tokens": len(text) // 4, "completion_tokens": completion}
         choice = {"message": {"content": "hi"}, "finish_reason": "stop"}
         return Answer(200, {}, json.dumps({"choices": [choice], "usage": usage}).encode())
 
+    def _charge(self, key: ApiKey, tokens: int, now: float) -> None:
+        self.tokens += tokens
+        self.charged[key.secret].append((now, tokens))
+
     def _fault(self, kind: str, key: ApiKey, body: dict, now: float) -> Answer:
         if kind == "timeout":
             # The endpoint has worked for it.
-            self.tokens += len(body["messages"][0]["content"]) // 4 + body["max_tokens"]
+            self._charge(key, len(body["messages"][0]["content"]) // 4 + body["max_tokens"], now)
             self.sent[key.secret].append(now)
             raise Unanswered("no answer in time", charged=True)
         if kind == "unreachable":
@@ -329,7 +337,7 @@ probability = st.floats(0, 0.2)
     per_minute=st.one_of(st.none(), st.integers(5, 600)),
     tokens_per_minute=st.one_of(st.none(), st.integers(500, 50_000)),
     faults=st.fixed_dictionaries(
-        dict.fromkeys(("429", "500", "400", "timeout", "unreachable"), probability)
+        dict.fromkeys(("429", "500", "503", "400", "403", "timeout", "unreachable"), probability)
     ),
     caps=st.builds(
         Caps,
@@ -402,6 +410,12 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
             for first in range(len(times)):
                 within = sum(1 for at in times if times[first] <= at < times[first] + 60)
                 assert within <= per_minute
+    if tokens_per_minute is not None:
+        for charged in script.charged.values():
+            for since, _ in charged:
+                within = [tokens for at, tokens in charged if since <= at < since + 60]
+                # What exceeds a minute's worth by itself goes alone.
+                assert sum(within) <= tokens_per_minute or len(within) == 1
     assert caps.requests is None or script.requests <= caps.requests
     assert caps.tokens is None or script.tokens <= caps.tokens
     spent = client.budget.spent
@@ -410,3 +424,81 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
     assert caps.dollars is None or spent.dollars <= caps.dollars * (1 + 1e-6)
 
     event(type(report.stop).__name__)
+
+
+def ask_skipping(send, asked, folder, tokens_per_minute=None, in_flight=4):
+    """Ask an endpoint that is a function, on a clock that skips waiting."""
+
+    @asynccontextmanager
+    async def connect():
+        yield send
+
+    client = Client(
+        connect,
+        Admission([ApiKey(1, "a")], AdaptiveLimit(in_flight, in_flight), None, tokens_per_minute),
+        Budget(Caps(), None),
+        Patience(attempts=3, outage=300, drain=5),
+    )
+    with Journal(folder, "test") as journal:
+        return run_skipping(client.complete_async(asked, journal))
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(1, 2000), min_size=1, max_size=40),
+    in_flight=st.integers(1, 10),
+    tokens_per_minute=st.integers(100, 20_000),
+)
+def test_no_row_is_overtaken_whatever_its_size(
+    tmp_path_factory, seed, sizes, in_flight, tokens_per_minute
+) -> None:
+    script = Script(random.Random(seed), {}, set())
+    asked = [
+        request(f"{at} {'x' * size}", parameters=(("max_tokens", size),))
+        for at, size in enumerate(sizes)
+    ]
+    folder = tmp_path_factory.mktemp("journal")
+    report = ask_skipping(script, asked, folder, tokens_per_minute, in_flight)
+    assert (report.done, report.stop) == (len(asked), None)
+    assert script.order == [one.messages[0][1] for one in asked]
+
+
+REPLY = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+
+
+def test_a_pause_that_an_overloaded_endpoint_names_is_kept(tmp_path) -> None:
+    times: list[float] = []
+
+    async def send(key: ApiKey, body: bytes) -> Answer:
+        times.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(1)
+        if len(times) == 6:
+            return Answer(503, {"retry-after": "40"}, b"{}")
+        return Answer(200, {}, json.dumps(REPLY).encode())
+
+    asked = [request(sample=at) for at in range(20)]
+    assert ask_skipping(send, asked, tmp_path, in_flight=1).done == 20
+    assert times[6] - times[5] == pytest.approx(41, abs=0.1)
+    assert times[-1] - times[6] < 20
+
+
+def test_a_request_that_no_minute_holds_ends_without_blocking_the_others(tmp_path) -> None:
+    """An endpoint that says no more than "rate limit" to what exceeds its limit by itself."""
+    tries = Counter()
+
+    async def send(key: ApiKey, body: bytes) -> Answer:
+        await asyncio.sleep(1)
+        tries[content := json.loads(body)["max_tokens"]] += 1
+        headers = {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "1000"}
+        if content > 1000:
+            return Answer(429, headers, b'{"error": {"message": "Rate limit reached"}}')
+        return Answer(200, headers, json.dumps(REPLY).encode())
+
+    asked = [
+        request(f"{at}", parameters=(("max_tokens", 5000 if at == 5 else 50),)) for at in range(20)
+    ]
+    report = ask_skipping(send, asked, tmp_path)
+    assert (report.done, report.stop) == (19, None)
+    assert [(one.request, one.reason) for one in report.failed] == [(asked[5], "refused")]
+    assert tries[5000] == 3

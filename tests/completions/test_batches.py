@@ -1,6 +1,7 @@
 """The Batch API: resumed after every kill, nothing submitted twice, partial results collected."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lib.completions.admission import Lane
 from scripts.lib.completions.batches import TERMINAL, BatchRun
 from scripts.lib.completions.budget import Budget, Caps
 from scripts.lib.completions.client import Report
@@ -30,10 +32,14 @@ def server():
         yield server
 
 
+def lanes(*secrets: str) -> list[Lane]:
+    return [Lane(ApiKey(at, secret), None, None) for at, secret in enumerate(secrets, start=1)]
+
+
 def batch_run(server: OpenAIServer, caps: Caps | None = None, **changes: object) -> BatchRun:
     values = {
         "base_url": server.url,
-        "keys": [ApiKey(1, "sk-test")],
+        "lanes": lanes("sk-test"),
         "budget": Budget(caps or Caps(), PRICE),
         "poll": 0.02,
         "discount": 0.5,
@@ -155,10 +161,11 @@ def test_a_cap_bounds_what_is_submitted(tmp_path: Path, server) -> None:
 
 def test_other_keys_are_tried_and_none_left_is_told(tmp_path: Path, server, capfd) -> None:
     server.keys = {"sk-bad-0123456789": KeyState("invalid"), "sk-good": KeyState()}
-    keys = [ApiKey(1, "sk-bad-0123456789"), ApiKey(2, "sk-good")]
-    assert submit(batch_run(server, keys=keys), tmp_path, requests(4)).done == 4
+    both = lanes("sk-bad-0123456789", "sk-good")
+    assert submit(batch_run(server, lanes=both), tmp_path, requests(4)).done == 4
+    assert [bool(lane.retired) for lane in both] == [True, False]
     with pytest.raises(NoKeyLeft):
-        submit(batch_run(server, keys=keys[:1]), tmp_path, requests(6))
+        submit(batch_run(server, lanes=lanes("sk-bad-0123456789")), tmp_path, requests(6))
     said = "".join(capfd.readouterr())
     assert "key 1 is not used any more" in said
     assert "sk-bad-0123456789" not in said
@@ -202,6 +209,32 @@ def test_a_batch_that_was_never_created_is_submitted_once_more(tmp_path: Path, s
     assert len(states(tmp_path)) == 1
 
 
+def test_a_key_that_is_refused_now_may_have_created_a_batch(tmp_path: Path, server) -> None:
+    server.keys = {"sk-first": KeyState(), "sk-second": KeyState()}
+    server.resource_fault = lambda method, path: (
+        "lost" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server, lanes=lanes("sk-first")), tmp_path, requests(6))
+    server.resource_fault, server.keys["sk-first"] = None, KeyState("invalid")
+    both = lanes("sk-first", "sk-second")
+    with pytest.raises(UserError, match="may have been created with a key that is refused now"):
+        submit(batch_run(server, lanes=both), tmp_path, requests(6))
+    assert len(server.batches) == 1
+
+
+def test_a_result_that_is_gone_names_the_file_to_remove(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server), tmp_path, requests(6))
+    server.resource_fault = None
+    server.files.clear()
+    with pytest.raises(UserError, match=r"no key can read .* or remove (\S*)\.state\.json") as told:
+        submit(batch_run(server), tmp_path, requests(6))
+    Path(re.search(r"remove (\S*)", str(told.value))[1]).unlink()
+    assert submit(batch_run(server), tmp_path, requests(6)).done == 6
+
+
 def test_results_that_cannot_be_read_are_not_given_up(tmp_path: Path, server) -> None:
     server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
     with pytest.raises(UserError):
@@ -213,13 +246,29 @@ def test_results_that_cannot_be_read_are_not_given_up(tmp_path: Path, server) ->
 
 
 def test_an_endpoint_that_is_away_for_a_while_is_waited_for(tmp_path: Path, server) -> None:
-    """For longer than the openai client itself tries again."""
-    away = iter(range(8))
+    """For longer than the openai client itself tries again; also while batches are created."""
+    away = iter(range(5))
     server.resource_fault = lambda method, path: (
         "503" if method == "GET" and next(away, None) is not None else None
     )
     assert submit(batch_run(server, outage=60.0), tmp_path, requests(6)).done == 6
     assert len(server.batches) == 1
+    lost = iter(range(1))
+    server.resource_fault = lambda method, path: (
+        "lost"
+        if (method, path) == ("POST", "/v1/batches") and next(lost, None) is not None
+        else None
+    )
+    run = batch_run(server, outage=60.0)
+    assert submit(run, tmp_path, requests(12)).done == 6
+    assert len(server.batches) == 2, "the one that was created is found"
+    assert run.budget.amount(requests(1)[0].most).usage.requests == 1
+    assert run.budget.reserve(run.budget.amount(requests(1)[0].most)) is None
+
+
+def test_a_proxy_is_not_asked_for_this_machine(tmp_path: Path, server, monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert submit(batch_run(server), tmp_path, requests(2)).done == 2
 
 
 def test_the_batches_of_another_endpoint_are_left_alone(tmp_path: Path, server) -> None:

@@ -1,9 +1,11 @@
 """The label client against a server that behaves, and misbehaves, like the API; real sockets."""
 
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.journal import Journal, entries
 from scripts.lib.completions.pricing import Price
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted, NoKeyLeft
+from scripts.lib.errors import UserError
 from tests.completions.asking import ask, asked_again, client_of, request, requests
 from tests.openai_server import KeyState, OpenAIServer
 
@@ -196,6 +199,32 @@ def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, ser
     assert (report.done, report.stop) == (40, None)
 
 
+def test_one_row_that_is_forbidden_costs_no_key(tmp_path: Path, server) -> None:
+    server.fault_for = lambda body, seen: (
+        "403" if body["messages"][0]["content"] in ("question 7", "question 8") else None
+    )
+    report = ask(client_of(server.url, in_flight=1), tmp_path, requests(40))
+    assert (report.done, report.stop) == (38, None)
+    assert {failure.request.key for failure in report.failed} == {
+        one.key for one in requests(9)[7:]
+    }
+    assert {failure.reason for failure in report.failed} == {"refused"}
+    assert server.counts["403"] == 4
+
+
+def test_a_key_that_is_forbidden_midway_is_retired(tmp_path: Path, server, capfd) -> None:
+    keys = ("sk-a-0123456789", "sk-b-0123456789")
+    server.keys = {key: KeyState() for key in keys}
+
+    def forbid(one, response) -> None:
+        server.keys[keys[0]] = KeyState("forbidden")
+
+    report = ask(client_of(server.url, keys), tmp_path, requests(60), on_reply=forbid)
+    assert (report.done, report.failed, report.stop) == (60, [], None)
+    assert capfd.readouterr().err.count("key 1 is not used any more: key refused") == 1
+    assert server.counts[403] <= 8
+
+
 def test_all_keys_dead_stops_cleanly_and_can_go_on(tmp_path: Path, server, capfd) -> None:
     server.keys = {
         "sk-a-0123456789": KeyState(quota_after=5),
@@ -311,6 +340,35 @@ def test_a_proxy_is_used_for_other_machines_only(tmp_path: Path, server, monkeyp
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
     report = ask(client_of("http://api.invalid/v1"), tmp_path / "other", requests(3))
     assert "(HTTP 404: Invalid URL" in str(report.stop), "the server is no proxy, but was asked"
+
+
+def test_a_connection_that_hangs_costs_nothing(tmp_path: Path, monkeypatch) -> None:
+    """The queue of a server that accepts nobody is full: the kernel drops what knocks."""
+    monkeypatch.setattr("scripts.lib.completions.transport.CONNECT_SECONDS", 0.2)
+    with socket.socket() as deaf, contextlib.ExitStack() as stack:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):
+            knocking = stack.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(deaf.getsockname())
+        client = client_of(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", attempts=1)
+        report = ask(client, tmp_path, requests(3))
+    assert isinstance(report.stop, EndpointDown)
+    assert "no connection" in str(report.stop)
+    assert client.budget.spent.usage.tokens == 0
+
+
+def test_what_is_no_url_is_told(tmp_path: Path) -> None:
+    for url in ("api.openai.com/v1", "ftp://example.org/v1", "http://"):
+        with pytest.raises(UserError, match="is not a URL: mend OPENAI_BASE_URL"):
+            ask(client_of(url), tmp_path, requests(1))
+
+
+def test_a_stall_ticks(tmp_path: Path, server) -> None:
+    server.latency, ticks = 2.5, []
+    ask(client_of(server.url), tmp_path, requests(1), on_tick=lambda: ticks.append(1))
+    assert len(ticks) == 2
 
 
 def test_a_hanging_request_ends_at_its_deadline(tmp_path: Path, server) -> None:
@@ -471,7 +529,8 @@ def test_a_thousand_requests_leave_no_connection_behind(tmp_path: Path, server) 
         (429, {"error": {"message": "Rate limit", "code": "rate_limit_exceeded"}},
          Meaning.RATE_LIMITED),
         (401, {}, Meaning.KEY_REFUSED),
-        (403, {}, Meaning.KEY_REFUSED),
+        (403, {}, Meaning.FORBIDDEN),
+        (403, {"error": {"message": "Your input was flagged", "code": 403}}, Meaning.REFUSED),
         (404, {}, Meaning.WRONG_TARGET),
         (400, {}, Meaning.REFUSED),
         (413, {}, Meaning.REFUSED),

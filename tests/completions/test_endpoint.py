@@ -45,7 +45,7 @@ def test_our_own_hardware_costs_nothing_and_knows_no_batches(local, tmp_path: Pa
     with Journal(tmp_path, "test") as journal:
         assert endpoint.ask(Question("test", requests(40)), journal) == {}
         assert journal.entry(requests(40)[0].key)["price"]["dollars"] == 0.0
-    assert endpoint.dollars == 0.0
+        assert journal.spent(None).dollars == 0.0
     assert server.counts == {200: 40}
     assert server.peak_in_flight == 4
 

@@ -298,7 +298,10 @@ def test_the_workflow_shows_a_cap_and_its_remedy(finished_toy, tmp_path: Path, t
         project.configure(config)
         done = project.run("results/toy_labeled.jsonl")
         assert done.returncode == 1
-        assert "budget.requests is 4: raise it" in done.stdout
+        assert (
+            "budget.requests is 4, 4 are spent by all runs of this task: raise the cap"
+            in done.stdout
+        )
         config["label"]["client"] |= {"budget": {"requests": None}}
         project.configure(config)
         done = project.run("results/toy/label_estimate.json")

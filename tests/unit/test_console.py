@@ -19,7 +19,7 @@ def main():
     with console.Progress("demo", 8, "rows") as progress:
         for number in range(8):
             time.sleep(0.1)
-            progress.advance(note=f"loss {number}")
+            progress.advance(note=lambda: f"loss {number}")
     os.system("echo a child speaks")
     ENDING
 console.run_step(main)

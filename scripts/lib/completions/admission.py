@@ -14,6 +14,8 @@ from scripts.lib.completions.keys import ApiKey
 
 # Pauses of a key after a 429 that names none: doubled each time, up to the last.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 60.0
+# So many requests in a row that a key is forbidden, after it has worked, are the key's fault.
+FORBIDDEN_IN_A_ROW = 3
 # How fast the mean of what replies take follows them.
 FOLLOW = 0.05
 # How much more carefully tokens are counted after a refusal, and how fast a reply undoes it.
@@ -38,7 +40,8 @@ class Forecast:
     def cost(self, prompt: int, max_tokens: int) -> Cost:
         """The cost of a request with about `prompt` tokens; as much as it may be, at first."""
         about = prompt * self._prompt_ratio
-        most = about + max_tokens
+        # Prompts differ: those to come may take as many as thought, though others took fewer.
+        most = max(about, prompt) + max_tokens
         completion = max_tokens if self._completion is None else self._completion
         return Cost(min(most, about + completion), most)
 
@@ -67,6 +70,8 @@ class Lane:
         self._caution = 0.0
         self.open = 0
         self.retired = ""
+        self._works = False
+        self._forbidden = 0
 
     def _bucket(self, what: str, now: float) -> TokenBucket | None:
         if what not in self._buckets and self._configured[what] is not None:
@@ -141,8 +146,22 @@ class Lane:
         if of_tokens:
             self._caution = min(1.0, self._caution + CAUTION_STEP)
 
+    def never_holds(self, charge: Cost) -> bool:
+        """Whether a request may take more than the tokens of a whole minute."""
+        bucket = self._buckets.get("tokens")
+        return bucket is not None and charge.most > bucket.in_a_minute
+
+    def is_forbidden(self) -> bool:
+        """Hear that the key may not send a request; whether it may send none.
+
+        A key that has worked is not given up for one request, which may itself be what is refused.
+        """
+        self._forbidden += 1
+        return not self._works or self._forbidden >= FORBIDDEN_IN_A_ROW
+
     def succeeded(self) -> None:
         """Forget how often the key had to pause, and by and by the caution that came of it."""
+        self._works, self._forbidden = True, 0
         self._pauses = 0
         self._caution *= 1 - FORGET
 

@@ -36,6 +36,7 @@ class Meaning(Enum):
     RATE_LIMITED = "rate limit"  # ask again later, with this key or another
     KEY_SPENT = "no quota left"  # never again with this key
     KEY_REFUSED = "key refused"  # never again with this key
+    FORBIDDEN = "forbidden"  # the key or the request: what others are told shows which
     WRONG_TARGET = "unknown model or path"  # ask nothing more
     REFUSED = "refused"  # never again this request
     OVERLOADED = "overloaded"  # again, and fewer at a time
@@ -71,7 +72,8 @@ QUOTA_CODES = {
 # Words decide only where no code does: limits that pass speak of accounts and quotas, too.
 QUOTA_WORDS = ("exceeded your current quota", "account is not active", "insufficient balance")
 PASSES_WORDS = ("try again in", "retry in", "per min", "per day")
-# A 429 that no waiting helps.
+# A 403 that is about what a request says, and a 429 that no waiting helps.
+FLAGGED_WORDS = ("flagged", "moderation", "content policy", "content_policy")
 TOO_LARGE_WORDS = ("request too large", "must be reduced")
 
 
@@ -96,8 +98,11 @@ def _meaning(status: int, error: dict[str, Any], message: str, waits: bool) -> M
         return Meaning.KEY_SPENT
     if status in (403, 429) and _is_spent(error, message.lower(), waits):
         return Meaning.KEY_SPENT
-    if status in (401, 403):
+    if status == 401:
         return Meaning.KEY_REFUSED
+    if status == 403:
+        flagged = any(words in message.lower() for words in FLAGGED_WORDS)
+        return Meaning.REFUSED if flagged else Meaning.FORBIDDEN
     if status == 429:
         too_large = any(words in message.lower() for words in TOO_LARGE_WORDS)
         return Meaning.REFUSED if too_large else Meaning.RATE_LIMITED

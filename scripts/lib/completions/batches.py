@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from scripts.lib.completions.admission import Lane
 from scripts.lib.completions.answers import Answer, Meaning, judge, one_line
 from scripts.lib.completions.budget import NO_AMOUNT, Amount, Budget
 from scripts.lib.completions.client import Failure, Report
 from scripts.lib.completions.entries import now_text
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.keys import ApiKey, redacted, secrets_of
+from scripts.lib.completions.keys import redacted, secrets_of
 from scripts.lib.completions.pricing import NOTHING, usage_of
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
+from scripts.lib.completions.transport import check_url, is_here
 from scripts.lib.console import say
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
@@ -61,12 +63,13 @@ class BatchState:
 class BatchRun:
     """Asks for completions by the Batch API, and keeps on where an earlier run stopped.
 
-    `attempts` bounds how often a request is put into a batch. `poll`, `timeout` and `outage` are in
-    seconds, `discount` is what the price is multiplied by.
+    `lanes` hold the keys; one that is refused is retired. `attempts` bounds how often a request is
+    put into a batch. `poll`, `timeout` and `outage` are in seconds, `discount` is what the price is
+    multiplied by.
     """
 
     base_url: str
-    keys: list[ApiKey]
+    lanes: list[Lane]
     budget: Budget
     poll: float
     discount: float
@@ -75,8 +78,12 @@ class BatchRun:
     outage: float
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
-    _clients: dict[int, Any] = field(default_factory=dict)
-    _refused_keys: set[int] = field(default_factory=set)
+    _clients: dict[Lane, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_url(self.base_url)
+        self.keys = [lane.key for lane in self.lanes]
+        self.answered_at = float("-inf")
 
     def complete(
         self,
@@ -101,15 +108,19 @@ class BatchRun:
 
     # The API. The openai client tries again what may be repeated.
 
-    def client(self, key: ApiKey) -> Any:
+    def client(self, lane: Lane) -> Any:
         """The openai client of a key."""
         import openai
 
-        if key.number not in self._clients:
-            self._clients[key.number] = openai.OpenAI(
-                base_url=self.base_url, api_key=key.secret, timeout=self.timeout, max_retries=4
+        if lane not in self._clients:
+            self._clients[lane] = openai.OpenAI(
+                base_url=self.base_url,
+                api_key=lane.key.secret,
+                timeout=self.timeout,
+                max_retries=2,
+                http_client=openai.DefaultHttpxClient(trust_env=not is_here(self.base_url)),
             )
-        return self._clients[key.number]
+        return self._clients[lane]
 
     def with_a_key(self, call: Callable[[Any], Any]) -> Any:
         """The first result, other than `None`, of a call with one key after the other.
@@ -118,23 +129,25 @@ class BatchRun:
         """
         import openai
 
-        for key in self.keys:
-            if key.number in self._refused_keys:
+        for lane in self.lanes:
+            if lane.retired:
                 continue
             try:
-                if (result := call(self.client(key))) is not None:
+                result = call(self.client(lane))
+                self.answered_at = time.monotonic()
+                if result is not None:
                     return result
             except openai.NotFoundError:
                 continue
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                self._retire(key, error)
+                self._retire(lane, error)
             except openai.RateLimitError as error:
                 if judge(_answer_of(error)).meaning is not Meaning.KEY_SPENT:
                     raise EndpointDown(
                         f"{self.base_url} limits the rate of batches "
                         f"({self._told(error)}): run again later"
                     ) from None
-                self._retire(key, error)
+                self._retire(lane, error)
             except openai.APIConnectionError as error:
                 message = self._told(error)
                 raise EndpointDown(
@@ -145,7 +158,7 @@ class BatchRun:
                 kind = EndpointDown if error.status_code >= 500 else UserError
                 message = self._told(error)
                 raise kind(f"{self.base_url}: the Batch API answers: {message}") from None
-        if len(self._refused_keys) == len(self.keys):
+        if all(lane.retired for lane in self.lanes):
             raise NoKeyLeft(
                 f"{self.base_url} accepts none of the keys for batches: put a valid one into "
                 "OPENAI_API_KEY and run the same command again"
@@ -156,9 +169,9 @@ class BatchRun:
         """An error in a line without keys."""
         return redacted(one_line(error), self.keys)
 
-    def _retire(self, key: ApiKey, error: Exception) -> None:
-        self._refused_keys.add(key.number)
-        say(f"key {key.number} is not used any more: {self._told(error)}")
+    def _retire(self, lane: Lane, error: Exception) -> None:
+        lane.retired = self._told(error)
+        say(f"key {lane.key.number} is not used any more: {lane.retired}")
 
 
 def _answer_of(error: Any) -> Answer:
@@ -190,6 +203,14 @@ def requests_in_batches(journal: Journal, base_url: str, wanted: Set[str]) -> in
     return sum(len(wanted & state.samples.keys()) for state in states)
 
 
+class _OpenBatch(NamedTuple):
+    """A batch whose end is waited for: its requests by their keys, and what is reserved for it."""
+
+    state: BatchState
+    held: dict[str, CompletionRequest]
+    most: Amount
+
+
 class _Batches:
     """One run: what is open, what is wanted, what is left."""
 
@@ -208,26 +229,40 @@ class _Batches:
         self._report = Report()
         self._most_requests, self._one_at_a_time = api.most_requests, False
         self._errors: dict[str, tuple[Meaning, str]] = {}
-        self._last_answer = time.monotonic()
-        self._open: list[tuple[BatchState, dict[str, CompletionRequest], Amount]] = []
+        self._open: dict[str, _OpenBatch] = {}
 
     def run(self) -> Report:
-        self._resume()
-        self._submit_rest()
         said = time.monotonic()
-        while self._open:
-            if not self._look():
-                if time.monotonic() - said >= SAY_EVERY_SECONDS:
-                    said = time.monotonic()
-                    say(self._progress())
-                time.sleep(self._api.poll)
-            self._submit_rest()
+        while not self._all_done():
+            if time.monotonic() - said >= SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                say(self._progress())
+            time.sleep(self._api.poll)
         self._journal.sync()
         self._report.not_sent = len(self._missing)
         return self._report
 
+    def _all_done(self) -> bool:
+        """Do what can be done now; whether nothing is left to wait for.
+
+        An endpoint that has answered and then is away for a while is waited for, too: a batch takes
+        hours.
+        """
+        try:
+            self._resume()
+            self._submit_rest()
+            while self._look():
+                self._submit_rest()
+        except EndpointDown:
+            if time.monotonic() - self._api.answered_at > self._api.outage:
+                raise
+            return False
+        return not self._open
+
     def _progress(self) -> str:
-        states = ", ".join(f"{state.batch_id} {state.status}" for state, _, _ in self._open)
+        states = ", ".join(
+            f"{state.batch_id} {state.status}" for state, _, _ in self._open.values()
+        )
         return f"batches: {self._report.done} replies, {len(self._missing)} missing; {states}"
 
     # What earlier runs have left.
@@ -235,13 +270,15 @@ class _Batches:
     def _resume(self) -> None:
         """Take up the open batches that hold what is wanted; who wants the others will do so."""
         for state in open_states(self._folder, self._api.base_url, self._missing.keys()):
+            if state.input_name in self._open:
+                continue
             if not state.batch_id and not self._find(state):
                 self._forget(state)
                 continue
             held = self._held(state)
             most = self._most(held)
             self._api.budget.commit(most)
-            self._open.append((state, held, most))
+            self._open[state.input_name] = _OpenBatch(state, held, most)
             say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
 
     def _find(self, state: BatchState) -> bool:
@@ -258,6 +295,11 @@ class _Batches:
             return None
 
         batch = self._api.with_a_key(search)
+        if batch is None and any(lane.retired for lane in self._api.lanes):
+            raise UserError(
+                "a batch may have been created with a key that is refused now: run again with the "
+                f"key that works, or remove {self._state(state)} to submit its requests again"
+            )
         if batch is None:
             return False
         state.batch_id = batch.id
@@ -289,7 +331,7 @@ class _Batches:
 
     def _submit_rest(self) -> None:
         """Put what is missing, and in no open batch, into batches, as far as the budget goes."""
-        in_batches = {key for _, held, _ in self._open for key in held}
+        in_batches = {key for _, held, _ in self._open.values() for key in held}
         waiting = deque(request for key, request in self._missing.items() if key not in in_batches)
         # What an ended batch has not taken of its reservation may be enough now.
         self._report.stop = None
@@ -297,8 +339,14 @@ class _Batches:
             if self._one_at_a_time and self._open:
                 return
             held, most = self._fill(waiting)
-            if held:
+            if not held:
+                continue
+            try:
                 self._submit(held, most)
+            except BaseException:
+                # Whether the batch was created will show when its state is taken up again.
+                self._api.budget.settle(most, NO_AMOUNT)
+                raise
 
     def _fill(
         self, waiting: deque[CompletionRequest]
@@ -331,6 +379,7 @@ class _Batches:
 
         def create(client: Any) -> Any:
             uploaded = client.files.create(file=(f"{name}.jsonl", content), purpose="batch")
+            self._api.answered_at = time.monotonic()
             once = client.with_options(max_retries=0)
             return once.batches.create(
                 input_file_id=uploaded.id,
@@ -346,35 +395,18 @@ class _Batches:
         self._save(state)
         for key in held:
             self._tries[key] += 1
-        self._open.append((state, held, most))
+        self._open[name] = _OpenBatch(state, held, most)
         say(f"batch {batch.id}: {len(held)} requests submitted")
 
     # Watching and collecting.
 
     def _look(self) -> bool:
-        """Ask after every open batch; whether one of them has ended.
-
-        An endpoint that is away for a while is waited for: a batch takes hours.
-        """
-        try:
-            ended = self._look_at_all()
-        except EndpointDown:
-            if time.monotonic() - self._last_answer > self._api.outage:
-                raise
-            return False
-        self._last_answer = time.monotonic()
-        return ended
-
-    def _look_at_all(self) -> bool:
+        """Ask after every open batch; whether one of them has ended."""
         ended = False
-        for entry in list(self._open):
-            state, held, most = entry
+        for state, held, most in list(self._open.values()):
             batch = self._retrieve(state.batch_id)
             if batch is None:
-                raise UserError(
-                    f"no key knows the batch {state.batch_id}: use the key that created it, or "
-                    f"remove {self._state(state)} to ask for its replies again"
-                )
+                raise UserError(f"no key knows the batch {state.batch_id}: {self._remedy(state)}")
             if batch.status != state.status:
                 state.status = batch.status
                 self._save(state)
@@ -382,7 +414,7 @@ class _Batches:
                 continue
             ended = True
             self._collect(state, held, most, batch)
-            self._open.remove(entry)
+            del self._open[state.input_name]
             self._judge_the_rest(state, held, batch)
         return ended
 
@@ -395,7 +427,7 @@ class _Batches:
         """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
         budget, taken = self._api.budget, NO_AMOUNT
         for file_id in (batch.output_file_id, batch.error_file_id):
-            for row in self._rows(file_id):
+            for row in self._rows(state, file_id):
                 key = row.get("custom_id")
                 request = held.get(key)
                 if request is None or key in self._journal:
@@ -415,8 +447,8 @@ class _Batches:
                     attempts=[{"batch": state.batch_id, "outcome": "reply"}],
                     secrets=self._secrets,
                 )
-                self._report.done += 1
                 if self._missing.pop(key, None):
+                    self._report.done += 1
                     self._on_reply(request, body)
         budget.settle(most, taken)
         self._journal.sync()
@@ -466,13 +498,14 @@ class _Batches:
             request, reason, [{"outcome": detail}], lost=NOTHING, secrets=self._secrets
         )
 
-    def _rows(self, file_id: str | None) -> Iterator[dict[str, Any]]:
+    def _rows(self, state: BatchState, file_id: str | None) -> Iterator[dict[str, Any]]:
         if not file_id:
             return
         content = self._api.with_a_key(lambda client: client.files.content(file_id).content)
         if content is None:
             raise UserError(
-                f"no key can read {file_id}, the result of a batch: use the key that created it"
+                f"no key can read {file_id}, the result of the batch {state.batch_id}: "
+                f"{self._remedy(state)}"
             )
         # Not `splitlines`, which also parts at characters that JSON may hold.
         for line in content.split(b"\n"):
@@ -480,6 +513,12 @@ class _Batches:
                 row = json.loads(line)
                 if isinstance(row, dict):
                     yield row
+
+    def _remedy(self, state: BatchState) -> str:
+        return (
+            f"use the key that created it, or remove {self._state(state)} to ask for its replies "
+            "once more"
+        )
 
     # Files.
 

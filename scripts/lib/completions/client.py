@@ -13,7 +13,7 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.lib.completions.admission import Admission, Lease
 from scripts.lib.completions.answers import Answer, Meaning, Unanswered, Verdict, judge, kept
@@ -84,8 +84,18 @@ class _Job:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     # What tries without a reply may have cost.
     lost: Usage = NOTHING
+    # A key that works may not send it.
+    forbidden: bool = False
     # Done or failed.
     over: bool = False
+
+
+class _Sent(NamedTuple):
+    """A request in flight: the right to send it, and the budget that is reserved for it."""
+
+    job: _Job
+    lease: Lease
+    most: Amount
 
 
 class Client:
@@ -110,30 +120,33 @@ class Client:
         requests: Iterable[CompletionRequest],
         journal: Journal,
         on_reply: Callable[[CompletionRequest, dict[str, Any]], None] = lambda *_: None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> Report:
         """Ask for every completion that the journal lacks; each is journalled as it arrives.
 
         Equal requests are one. `on_reply` is called with the request and the endpoint's decoded
-        body after each reply was journalled. SIGTERM and SIGINT end the run once the open requests
-        are answered, or `patience.drain` seconds later. Never raises for what the endpoint does:
-        see the report's `stop`.
+        body after each reply was journalled, `on_tick` once a second. SIGTERM and SIGINT end the
+        run once the open requests are answered, or `patience.drain` seconds later. Never raises
+        for what the endpoint does: see the report's `stop`.
         """
         requests = list(requests)
         missing = journal.missing(requests)
         self.accepted = self.accepted or any(request.key not in missing for request in requests)
         if not missing:
             return Report()
-        return asyncio.run(self.complete_async(list(missing.values()), journal, on_reply))
+        work = self.complete_async(list(missing.values()), journal, on_reply, on_tick)
+        return asyncio.run(work)
 
     async def complete_async(
         self,
         requests: list[CompletionRequest],
         journal: Journal,
-        on_reply: Callable[[CompletionRequest, dict[str, Any]], None],
+        on_reply: Callable[[CompletionRequest, dict[str, Any]], None] = lambda *_: None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> Report:
         """The same on a running event loop, for distinct requests that the journal lacks."""
         async with self.connect() as send:
-            return await _Run(self, requests, journal, on_reply, send).run()
+            return await _Run(self, requests, journal, on_reply, on_tick, send).run()
 
 
 class _Run:
@@ -143,17 +156,19 @@ class _Run:
         requests: list[CompletionRequest],
         journal: Journal,
         on_reply: Callable[[CompletionRequest, dict[str, Any]], None],
+        on_tick: Callable[[], None],
         send: Send,
     ) -> None:
         self._client, self._admission, self._budget = client, client.admission, client.budget
         self._patience, self._meter = client.patience, client.meter
-        self._journal, self._on_reply, self._send = journal, on_reply, send
+        self._journal, self._send = journal, send
+        self._on_reply, self._on_tick = on_reply, on_tick
         self._keys = [lane.key for lane in self._admission.lanes]
         self._secrets = secrets_of(self._keys)
         self._pending = deque(_Job(request) for request in requests)
         # (when, tie, job): requests that wait for their next try.
         self._delayed: list[tuple[float, int, _Job]] = []
-        self._open: dict[asyncio.Task[None], _Job] = {}
+        self._open: dict[asyncio.Task[None], _Sent] = {}
         self._report = Report()
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
@@ -225,10 +240,10 @@ class _Run:
             )
             if not isinstance(lease, Lease):
                 self._budget.settle(most, NO_AMOUNT)
-                self._stop_if_hopeless(now, lease)
+                self._stop_if_hopeless(now)
                 return lease
             self._pending.popleft()
-            self._start(job, lease, most)
+            self._start(_Sent(job, lease, most))
         return float("inf")
 
     def _resume_delayed(self, now: float) -> None:
@@ -242,11 +257,12 @@ class _Run:
         """Whether a request waits that was never tried: those tried before stand in front."""
         return bool(self._pending) and not self._pending[-1].attempts
 
-    def _stop_if_hopeless(self, now: float, ready_at: float) -> None:
-        if ready_at != float("inf") and ready_at - now > self._patience.outage:
+    def _stop_if_hopeless(self, now: float) -> None:
+        wait = min(lane.paused_until for lane in self._admission.alive) - now
+        if wait > self._patience.outage:
             self._stop(
                 EndpointDown(
-                    f"{self._client.name} asks to wait {ready_at - now:.0f} s "
+                    f"{self._client.name} asks to wait {wait:.0f} s "
                     f"({self._last_message}), longer than label.client.outage: "
                     "run the same command again then"
                 )
@@ -263,17 +279,18 @@ class _Run:
 
     # One request.
 
-    def _start(self, job: _Job, lease: Lease, most: Amount) -> None:
-        task = asyncio.create_task(self._ask(job, lease, most))
-        self._open[task] = job
+    def _start(self, sent: _Sent) -> None:
+        task = asyncio.create_task(self._ask(*sent))
+        self._open[task] = sent
         task.add_done_callback(self._closed)
         self._meter.open = len(self._open)
 
     def _closed(self, task: "asyncio.Task[None]") -> None:
-        job = self._open.pop(task)
+        job, lease, most = self._open.pop(task)
         self._meter.open = len(self._open)
         if task.cancelled():
             if not job.over:  # It had not even begun.
+                self._settle(lease, most, NOTHING, reached=False)
                 self._pending.append(job)
         elif (error := task.exception()) is not None:
             if not job.over:
@@ -295,7 +312,8 @@ class _Run:
             verdict = Verdict(
                 Meaning.OVERLOADED, str(error), charged=error.charged, reached=error.charged
             )
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cut short, or broken in a way that does not say whether the endpoint has worked.
             self._settle(lease, most, most.usage)
             job.attempts.append(self._attempt(began, lease, "stopped while in flight"))
             job.lost += most.usage
@@ -375,7 +393,15 @@ class _Run:
         if meaning in (Meaning.KEY_SPENT, Meaning.KEY_REFUSED):
             self._retire(lease, f"{meaning.value} ({message})")
             self._pending.appendleft(job)
+        elif meaning is Meaning.FORBIDDEN:
+            self._forbidden(job, lease, message)
         elif meaning is Meaning.RATE_LIMITED:
+            if lane.never_holds(lease.charge):
+                # It was sent alone, and asks for more than there ever is.
+                job.tries += 1
+                if job.tries >= self._patience.attempts:
+                    self._refuse(job, message)
+                    return
             lane.pause(now, lease.since, verdict.retry_after, "token" in message.lower())
             concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
             self._pending.appendleft(job)
@@ -391,6 +417,17 @@ class _Run:
             self._refuse(job, message)
         else:
             self._passing_fault(job, lease, verdict, message, now)
+
+    def _forbidden(self, job: _Job, lease: Lease, message: str) -> None:
+        """Give up the key, or the request when it was forbidden twice while others were not."""
+        if lease.lane.is_forbidden():
+            self._retire(lease, f"{Meaning.KEY_REFUSED.value} ({message})")
+            self._pending.appendleft(job)
+        elif job.forbidden:
+            self._refuse(job, message)
+        else:
+            job.forbidden = True
+            self._delay(job, self._backoff(0))
 
     def _refuse(self, job: _Job, message: str) -> None:
         self._fail(job, "refused", message)
@@ -412,8 +449,11 @@ class _Run:
         now: float,
     ) -> None:
         concurrency = self._admission.concurrency
+        asked = min(verdict.retry_after or 0.0, self._patience.outage)
         if verdict.meaning is Meaning.OVERLOADED:
-            concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
+            concurrency.congested(now, lease.since, asked)
+            if asked:
+                lease.lane.pause(now, lease.since, asked, of_tokens=False)
         else:
             concurrency.failed()
         # Replies came since its last try, or just before: it is not the endpoint that fails.
@@ -431,10 +471,11 @@ class _Run:
         if self._outage() and lease.since >= self._paused_at:
             self._paused_at, self._pauses = now, self._pauses + 1
             self._paused_until = now + self._backoff(self._pauses - 1)
-        asked = min(verdict.retry_after or 0.0, self._patience.outage)
-        wait = max(self._backoff(len(job.attempts) - 1), asked)
+        self._delay(job, max(self._backoff(len(job.attempts) - 1), asked))
+
+    def _delay(self, job: _Job, seconds: float) -> None:
         self._ties += 1
-        heapq.heappush(self._delayed, (now + wait, self._ties, job))
+        heapq.heappush(self._delayed, (self._loop.time() + seconds, self._ties, job))
 
     def _stop_if_nothing_works(self, verdict: Verdict, message: str) -> None:
         """Stop when requests fail before the first reply; one alone may be a bad one."""
@@ -505,6 +546,7 @@ class _Run:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             with self._stops_on_disk_errors():
+                self._on_tick()
                 await asyncio.to_thread(self._journal.sync)
                 if not self._journal.has_room():
                     self._stop(

@@ -10,6 +10,8 @@ from scripts.lib.completions.keys import ApiKey
 from scripts.lib.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# A connection that takes longer is none, and nothing was asked for by it.
+CONNECT_SECONDS = 15.0
 # Sends the body of a chat completion request with a key. Raises `Unanswered` where nothing whole
 # comes back in time.
 Send = Callable[[ApiKey, bytes], Awaitable[Answer]]
@@ -21,7 +23,7 @@ class Transport:
     """Sends the bodies of chat completion requests to an endpoint. An async context manager.
 
     `timeout` (seconds) bounds each request from its first byte to its last. `connections` is the
-    most that may be open.
+    most that may be open. Raises `UserError` for a base URL that is none.
     """
 
     def __init__(self, base_url: str, timeout: float, connections: int) -> None:
@@ -32,13 +34,14 @@ class Transport:
         import httpx2
         from openai import DefaultAioHttpClient
 
+        check_url(self._base_url)
         limits = httpx2.Limits(
             max_connections=self._connections, max_keepalive_connections=self._connections
         )
-        # A proxy (HTTPS_PROXY and the like) leads to other machines, not to this one.
-        here = httpx2.URL(self._base_url).host in LOOPBACK
         # The deadline is ours: one for the whole request, which those of a socket's calls are not.
-        self._http = DefaultAioHttpClient(limits=limits, timeout=None, trust_env=not here)
+        self._http = DefaultAioHttpClient(
+            limits=limits, timeout=None, trust_env=not is_here(self._base_url)
+        )
         await self._http.__aenter__()
         return self._send
 
@@ -65,19 +68,44 @@ class Transport:
             async with asyncio.timeout(self._timeout):
                 # Not through the client's `create`: building its request and its types takes it a
                 # millisecond a request, as long as all else together (bench/labels.py).
-                request = httpx2.Request("POST", self._url, headers=headers, content=body)
+                request = httpx2.Request(
+                    "POST",
+                    self._url,
+                    headers=headers,
+                    content=body,
+                    extensions={"timeout": {"connect": CONNECT_SECONDS}},
+                )
                 response = await self._http.send(request)
                 return Answer(response.status_code, response.headers, response.content)
         except TimeoutError as error:
             raise Unanswered(f"no answer within {self._timeout:g} s", charged=True) from error
-        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-            raise UserError(f"{self._base_url}: is not a URL: mend OPENAI_BASE_URL") from error
         except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
             # The adapter between the two libraries reports a refused connection and one that was
             # reset in the middle alike; the error below it tells them apart.
-            if isinstance(error.__cause__ or error, aiohttp.ClientConnectorError):
+            no_connection = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+            if isinstance(error.__cause__ or error, no_connection):
                 raise Unanswered(f"no connection ({_cause(error)})", charged=False) from error
             raise Unanswered(f"the connection broke ({_cause(error)})", charged=True) from error
+
+
+def check_url(url: str) -> None:
+    """Raise `UserError` for what is not the URL of an endpoint."""
+    import httpx2
+
+    try:
+        parts = httpx2.URL(url)
+        if parts.scheme in ("http", "https") and parts.host:
+            return
+    except httpx2.InvalidURL:
+        pass
+    raise UserError(f"{url}: is not a URL: mend OPENAI_BASE_URL")
+
+
+def is_here(url: str) -> bool:
+    """Whether a URL leads to this machine, and so through no proxy (HTTPS_PROXY and the like)."""
+    import httpx2
+
+    return httpx2.URL(url).host in LOOPBACK
 
 
 def _cause(error: BaseException) -> str:
