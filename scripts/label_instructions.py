@@ -23,7 +23,7 @@ from pathlib import Path
 
 from scripts.lib.completions.client import Failure
 from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, Question, remote_url
-from scripts.lib.completions.estimate import estimate
+from scripts.lib.completions.estimate import Estimate, Terms, as_dict, estimate, total
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.pricing import find_price
 from scripts.lib.completions.request import Completion, CompletionRequest
@@ -132,21 +132,54 @@ def sampling_parameters(
     )
 
 
-def write_estimate(
-    arguments: argparse.Namespace, requests: list[CompletionRequest], journal: Journal
-) -> None:
-    """Print what the missing replies will cost, and write it to the output."""
+def terms_of(arguments: argparse.Namespace) -> Terms:
+    """What replies cost: see `Terms`."""
     settings = arguments.client
-    local = arguments.endpoint == "local"
-    price = OWN_HARDWARE if local else find_price(arguments.model, remote_url(), settings.price)
-    if price is not None and settings.mode == "batch":
-        price = price.times(settings.batch.discount)
-    found = estimate(requests, journal, price)
+    if arguments.endpoint == "local":
+        return Terms(OWN_HARDWARE)
+    price = find_price(arguments.model, remote_url(), settings.price)
+    if settings.mode == "batch":
+        return Terms(price, alone=settings.canary.replies, discount=settings.batch.discount)
+    return Terms(price)
+
+
+def estimates(
+    task: Task, arguments: argparse.Namespace, all_asked: list[Asked], journal: Journal
+) -> list[Estimate]:
+    """What the missing replies will cost, and where there is a judge, the missing judgements.
+
+    Of a reply that is missing the judge's request is thought as long as the reply itself is.
+    """
+    terms = terms_of(arguments)
+    requests = requests_of(task, all_asked, arguments)
+    replies = estimate(requests, journal, terms)
+    if "judge" not in task.spec:
+        return [replies]
+    to_judge, more = [], {}
+    for asked, request in zip(all_asked, requests, strict=True):
+        if completion := journal.get(request.key):
+            parsed = parsed_reply(task, asked, completion, arguments.min_tests)
+            if not parsed.reason:
+                to_judge.append(judge_request(task, arguments, asked, parsed.output))
+        else:
+            # Told apart by the number of the reply, whose text is not known.
+            awaited = judge_request(task, arguments, asked, "", sample=asked.number)
+            to_judge.append(awaited)
+            more[awaited.key] = replies.length
+    return [replies, estimate(to_judge, journal, terms, "judgements", more)]
+
+
+def write_estimate(found: list[Estimate], arguments: argparse.Namespace) -> None:
+    """Print what the missing replies will cost, and write it to the output."""
+    price = terms_of(arguments).price
     with atomic_file(arguments.output) as stream:
-        json.dump(found.as_dict(), stream, indent=2)
+        json.dump(as_dict(found, price), stream, indent=2)
         stream.write("\n")
-    for line in found.lines():
+    say(f"price: {price.source if price else 'unknown: set label.client.price'}")
+    for line in (line for one in found for line in one.lines()):
         say(line)
+    if len(found) > 1:
+        say("; ".join(f"{case} in all: {cost}" for case, cost in total(found).items()))
 
 
 @dataclass
@@ -183,13 +216,7 @@ class Labelling:
         if "judge" not in self.task.spec:
             return texts
         wanted = {
-            at: request_of(
-                self.arguments,
-                judge_messages(self.task, all_asked[at].instruction.instruction, reply.output),
-                # A judgement is no matter of chance.
-                temperature=0.0,
-                sample=0,
-            )
+            at: judge_request(self.task, self.arguments, all_asked[at], reply.output)
             for at, reply in enumerate(parsed)
             if not reply.reason
         }
@@ -214,6 +241,14 @@ def request_of(
         parameters=sampling_parameters(arguments, temperature),
         sample=sample,
     )
+
+
+def judge_request(
+    task: Task, arguments: argparse.Namespace, asked: Asked, reply: str, sample: int = 0
+) -> CompletionRequest:
+    """The request to the judge of a reply; a judgement is no matter of chance."""
+    messages = judge_messages(task, asked.instruction.instruction, reply)
+    return request_of(arguments, messages, temperature=0.0, sample=sample)
 
 
 def requests_of(
@@ -282,7 +317,7 @@ def main(argv: list[str] | None = None) -> None:
     all_asked = replies_to_ask(instructions, arguments.replies, arguments.seed)
     with Journal(arguments.journal, task.name, writes=not arguments.estimate) as journal:
         if arguments.estimate:
-            write_estimate(arguments, requests_of(task, all_asked, arguments), journal)
+            write_estimate(estimates(task, arguments, all_asked, journal), arguments)
             return
         known = len(journal)
         with Endpoint(

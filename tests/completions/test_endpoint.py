@@ -9,7 +9,8 @@ from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.endpoint import Endpoint, Question
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.settings import BatchSettings, Canary, ClientSettings
-from scripts.lib.completions.stops import BudgetReached, CanaryFailed
+from scripts.lib.completions.stops import BudgetReached, CanaryFailed, EndpointDown
+from scripts.lib.errors import UserError
 from tests.completions.asking import requests
 from tests.openai_server import OpenAIServer
 
@@ -63,6 +64,36 @@ def test_two_questions_have_one_budget(tmp_path: Path, monkeypatch) -> None:
                 assert endpoint.ask(Question("labels", labels), journal) == {}
                 endpoint.ask(Question("judgements", judgements), journal)
             assert len(server.requests) == 15
+
+
+def test_what_an_open_batch_holds_is_not_asked_for_again(tmp_path: Path, monkeypatch) -> None:
+    """Neither by a larger canary, nor by mode live, nor for a slash at the end of the address."""
+    batch = replace(
+        SETTINGS,
+        budget=Caps(),
+        canary=Canary(5, 0.0),
+        outage=0,
+        batch=BatchSettings(poll=0.02, discount=0.5),
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    with OpenAIServer(batch_seconds=0.05) as server, Journal(tmp_path, "test") as journal:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+
+        def ask(settings: ClientSettings) -> dict:
+            with Endpoint("openai", "m", settings, server_log=tmp_path, sampled=False) as endpoint:
+                return endpoint.ask(Question("test", requests(20)), journal)
+
+        server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
+        with pytest.raises(EndpointDown):
+            ask(batch)
+        assert (len(server.requests), len(server.batches)) == (5, 1)
+        server.resource_fault = None
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
+        with pytest.raises(UserError, match="15 of the missing replies are in open batches"):
+            ask(replace(batch, mode="live"))
+        assert ask(replace(batch, canary=Canary(10, 0.0))) == {}
+        assert len(journal) == 20
+        assert (len(server.requests), len(server.batches)) == (5, 1)
 
 
 def test_a_budget_holds_whatever_the_settings_were(tmp_path: Path, monkeypatch) -> None:

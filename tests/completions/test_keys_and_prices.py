@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.completions.budget import Budget, Caps
-from scripts.lib.completions.estimate import estimate
+from scripts.lib.completions.estimate import Terms, estimate
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import ApiKey, load_keys, move_to_aborted, redacted, secrets_of
 from scripts.lib.completions.pricing import Price, find_price
@@ -125,20 +125,27 @@ def test_a_cap_in_dollars_without_a_price_refuses() -> None:
 def test_an_estimate_encloses_what_it_will_cost(tmp_path: Path) -> None:
     asked, price = requests(100, max_tokens=200), Price(1.0, 10.0, "config")
     with Journal(tmp_path, "test") as journal:
-        blind = estimate(asked, journal, price)
+        blind = estimate(asked, journal, Terms(price))
         assert (blind.wanted, blind.missing, blind.learnt_from) == (100, 100, 0)
         assert "nothing known of lengths" in "\n".join(blind.lines())
-        assert blind.low.completion_tokens == 100 * 20
-        assert blind.worst.completion_tokens == 100 * 200
+        assert blind.low.usage.completion_tokens == 100 * 20
+        assert blind.worst.usage.completion_tokens == 100 * 200
+        # An endpoint that does not count teaches nothing of lengths.
+        journal.record(requests(1, max_tokens=9)[0], {"choices": [{"message": {"content": "x"}}]})
+        assert estimate(requests(2, max_tokens=9), journal, Terms(price)).learnt_from == 0
         for at, one in enumerate(asked[:40]):
             usage = {"prompt_tokens": 8, "completion_tokens": 30 + at}
             choices = [{"message": {"content": "x"}}]
             journal.record(one, {"choices": choices, "usage": usage})
-        found = estimate(asked, journal, price)
+        found = estimate(asked, journal, Terms(price))
+        # Of the canary 10 are missing, at the full price.
+        batch = estimate(asked, journal, Terms(price, alone=50, discount=0.5))
     assert (found.wanted, found.missing, found.learnt_from) == (100, 60, 40)
-    assert found.expected.completion_tokens == pytest.approx(60 * 49.5, rel=0.01)
-    assert found.expected.prompt_tokens == pytest.approx(60 * 8, rel=0.1)
+    assert found.expected.usage.completion_tokens == pytest.approx(60 * 49.5, rel=0.01)
+    assert found.expected.usage.prompt_tokens == pytest.approx(60 * 8, rel=0.1)
     for less, more in [("low", "expected"), ("expected", "worst")]:
-        assert price.dollars(getattr(found, less)) < price.dollars(getattr(found, more))
-    assert f"${price.dollars(found.expected):.4f}" in "\n".join(found.lines())
-    assert "unknown" in "\n".join(estimate(asked, Journal(tmp_path, "t"), None).lines())
+        assert getattr(found, less).dollars < getattr(found, more).dollars
+    dollars = price.dollars(found.expected.usage)
+    assert f"${dollars:.4f}" in "\n".join(found.lines())
+    assert batch.expected.dollars == pytest.approx((10 + 50 / 2) / 60 * dollars)
+    assert "$" not in "\n".join(estimate(asked, Journal(tmp_path, "t"), Terms(None)).lines())

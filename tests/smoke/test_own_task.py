@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts import label_instructions
+from scripts.lib.schema import check_against_schema
 from tests.conftest import LabelEndpoint, Project, toy_config
 
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 24}
@@ -98,6 +100,42 @@ def test_a_text_task_keeps_what_its_judge_accepts(own_tasks) -> None:
     judged = [r for r in endpoint.requests if r["messages"][-1]["content"].startswith("Is ")]
     assert len(judged) == len(verified)
     assert all(request["temperature"] == 0 for request in judged)
+
+
+def test_an_estimate_knows_of_the_judge(own_tasks, tmp_path: Path, monkeypatch, capfd) -> None:
+    project, endpoint = own_tasks
+    monkeypatch.chdir(project.path)
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, project.environment[name])
+    client: dict = {}
+    check_against_schema(client, project.path / "schemas" / "config.schema.yaml", "no config")
+    settings = client["label"]["client"] | {"price": {"input": 1.0, "output": 2.0}}
+    instructions = project.rows("results/motto_instructions.jsonl")
+    options = (
+        "--task tasks/motto.yaml --instructions results/motto_instructions.jsonl --model scripted "
+        "--endpoint openai --min-tests 1 --temperature 0.4 --top-p 1 --max-tokens 50 --seed 1 "
+        f"--journal {tmp_path / 'journal'} --server-log {tmp_path / 'log'}"
+    ).split()
+    options += ["--client", json.dumps(settings), "--output", str(tmp_path / "out")]
+    label_instructions.main([*options, "--replies", "1"])
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    usable, sent = sum(not row["reason"] for row in rows), len(endpoint.requests)
+    label_instructions.main([*options, "--replies", "3", "--estimate"])
+    assert len(endpoint.requests) == sent
+    number = len(instructions)
+    replies, judgements = json.loads((tmp_path / "out").read_text())["parts"]
+    assert (replies["wanted"], replies["missing"]) == (3 * number, 2 * number)
+    assert judgements["missing"] == 2 * number
+    assert judgements["wanted"] == usable + 2 * number
+    for case in ("low", "expected", "worst"):
+        # The judge reads the reply.
+        assert (
+            judgements[case]["usage"]["prompt_tokens"]
+            > (replies[case]["usage"]["completion_tokens"])
+        )
+    said = capfd.readouterr().err
+    assert "low in all: " in said
+    assert "price: config" in said
 
 
 def test_a_math_task_keeps_the_answer_of_a_majority(own_tasks) -> None:

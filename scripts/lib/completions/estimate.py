@@ -1,10 +1,11 @@
-"""What the missing replies will cost, before the first of them is asked for."""
+"""What missing replies will cost, before the first of them is asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from statistics import mean, quantiles
 
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.pricing import Price, Usage
+from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.completions.request import Completion, CompletionRequest
 
 # Where no reply is known: shares of `max_tokens` that a reply takes.
@@ -12,85 +13,159 @@ ASSUMED_LOW, ASSUMED_EXPECTED = 0.1, 0.5
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What replies cost: the first `alone` the whole price, the others `discount` times as much.
+
+    The first are those of a canary, if there are more; `price` is `None` where nobody knows it.
+    """
+
+    price: Price | None
+    alone: int = 0
+    discount: float = 1.0
+
+
+@dataclass(frozen=True)
+class Range:
+    """A low, an expected and a worst number of tokens."""
+
+    low: float
+    expected: float
+    worst: float
+
+
+NONE_MORE = Range(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens, and dollars where the price is known."""
+
+    usage: Usage
+    dollars: float | None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        known = self.dollars is not None and other.dollars is not None
+        return Cost(self.usage + other.usage, self.dollars + other.dollars if known else None)
+
+    def __str__(self) -> str:
+        dollars = "" if self.dollars is None else f", ${self.dollars:.4f}"
+        return (
+            f"{self.usage.prompt_tokens:,} prompt and {self.usage.completion_tokens:,} "
+            f"completion tokens{dollars}"
+        )
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """Low, expected and worst usage of `missing` of all `wanted` replies.
+    """Low, expected and worst cost of `missing` of all `wanted` replies.
 
     `learnt_from` replies of the same requests the lengths are learnt; 0 where they are assumed.
     The worst holds whatever the replies are, for one request each.
     """
 
+    what: str
     wanted: int
     missing: int
     learnt_from: int
-    low: Usage
-    expected: Usage
-    worst: Usage
-    price: Price | None
+    low: Cost
+    expected: Cost
+    worst: Cost
+
+    @property
+    def length(self) -> Range:
+        """Tokens of one missing reply."""
+        costs = (self.low, self.expected, self.worst)
+        return Range(*(cost.usage.completion_tokens / max(1, self.missing) for cost in costs))
 
     def lines(self) -> list[str]:
         """The estimate in lines for the user."""
         lengths = (
-            f"lengths as in {self.learnt_from} known replies"
+            f"lengths as in {self.learnt_from} known ones"
             if self.learnt_from
             else f"nothing known of lengths: assumed {ASSUMED_LOW:.0%} and "
             f"{ASSUMED_EXPECTED:.0%} of max_tokens"
         )
-        source = self.price.source if self.price else "unknown: set label.client.price"
         return [
-            f"replies: {self.wanted} wanted, {self.missing} to be asked for ({lengths})",
-            f"price: {source}",
-            *(self._line(name) for name in ("low", "expected", "worst")),
+            f"{self.what}: {self.wanted} wanted, {self.missing} to be asked for ({lengths})",
+            *(f"{name:>9}: {getattr(self, name)}" for name in ("low", "expected", "worst")),
         ]
 
-    def _line(self, name: str) -> str:
-        usage: Usage = getattr(self, name)
-        dollars = f", ${self.price.dollars(usage):.4f}" if self.price else ""
-        return (
-            f"{name:>9}: {usage.prompt_tokens:,} prompt and {usage.completion_tokens:,} "
-            f"completion tokens{dollars}"
+
+def estimate(
+    requests: list[CompletionRequest],
+    journal: Journal,
+    terms: Terms,
+    what: str = "replies",
+    more: Mapping[str, Range] | None = None,
+) -> Estimate:
+    """Estimate what those requests will cost that the journal lacks; sends nothing.
+
+    `more` has, by keys, the tokens that prompts will hold beyond what is known of them.
+    """
+    missing = journal.missing(requests)
+    wanted = {request.key: request for request in requests}
+    known = {key: journal[key] for key in wanted if key in journal}
+    # Of an endpoint that does not count nothing can be learnt.
+    known = {key: one for key, one in known.items() if one.prompt_tokens + one.completion_tokens}
+    ratio, lengths = _prompt_ratio(wanted, known), _lengths(list(known.values()))
+
+    def prompt(key: str) -> Range:
+        about = ratio * missing[key].expected_prompt_tokens
+        extra = (more or {}).get(key, NONE_MORE)
+        return Range(
+            0.9 * about + extra.low,
+            about + extra.expected,
+            missing[key].most.prompt_tokens + extra.worst,
         )
 
-    def as_dict(self) -> dict[str, object]:
-        """The fields by name, with dollars where the price is known."""
-        found: dict[str, object] = {
-            "wanted": self.wanted,
-            "missing": self.missing,
-            "learnt_from": self.learnt_from,
-            "price": self.price and self.price.as_dict(),
-        }
-        for name in ("low", "expected", "worst"):
-            usage = getattr(self, name)
-            dollars = self.price.dollars(usage) if self.price else None
-            found[name] = {**usage.as_dict(), "dollars": dollars}
-        return found
+    def completion(request: CompletionRequest) -> Range:
+        most = request.max_tokens
+        if lengths is None:
+            return Range(ASSUMED_LOW * most, ASSUMED_EXPECTED * most, most)
+        return Range(min(most, lengths[0]), min(most, lengths[1]), most)
 
+    prompts = [prompt(key) for key in missing]
+    completions = [completion(request) for request in missing.values()]
+    factor = _factor(requests, missing, terms)
 
-def estimate(requests: list[CompletionRequest], journal: Journal, price: Price | None) -> Estimate:
-    """Estimate what those requests will take that the journal lacks; sends nothing."""
-    distinct = {request.key: request for request in requests}
-    missing = [request for key, request in distinct.items() if key not in journal]
-    known = {key: journal[key] for key in distinct if key in journal}
-    ratio = _prompt_ratio(distinct, known)
-    lengths = [completion.completion_tokens for completion in known.values()]
-    low_length, expected_length = _lengths(lengths)
-
-    def usage(prompt: list[float], share: float | None, length: float) -> Usage:
-        completions = sum(
-            min(request.max_tokens, length if share is None else share * request.max_tokens)
-            for request in missing
+    def cost(case: str) -> Cost:
+        usage = Usage(
+            round(sum(getattr(one, case) for one in prompts)),
+            round(sum(getattr(one, case) for one in completions)),
+            len(missing),
         )
-        return Usage(round(sum(prompt)), round(completions), len(missing))
+        return Cost(usage, terms.price and terms.price.dollars(usage) * factor)
 
-    prompts = [ratio * request.expected_prompt_tokens for request in missing]
     return Estimate(
-        wanted=len(distinct),
-        missing=len(missing),
-        learnt_from=len(known),
-        low=usage([0.9 * tokens for tokens in prompts], None if known else ASSUMED_LOW, low_length),
-        expected=usage(prompts, None if known else ASSUMED_EXPECTED, expected_length),
-        worst=usage([request.most.prompt_tokens for request in missing], 1.0, 0.0),
-        price=price,
+        what, len(wanted), len(missing), len(known), cost("low"), cost("expected"), cost("worst")
     )
+
+
+def total(estimates: list[Estimate]) -> dict[str, Cost]:
+    """The `low`, `expected` and `worst` cost of all together."""
+    free = Cost(NOTHING, 0.0)
+    return {
+        case: sum((getattr(one, case) for one in estimates), free)
+        for case in ("low", "expected", "worst")
+    }
+
+
+def as_dict(estimates: list[Estimate], price: Price | None) -> dict[str, object]:
+    """All that is estimated by names, for a file."""
+    return {
+        "price": price and price.as_dict(),
+        "parts": [asdict(one) for one in estimates],
+        "total": {case: asdict(cost) for case, cost in total(estimates).items()},
+    }
+
+
+def _factor(
+    requests: list[CompletionRequest], missing: Mapping[str, CompletionRequest], terms: Terms
+) -> float:
+    """What the price of a missing reply is multiplied by, in the mean."""
+    first = requests[: terms.alone] if terms.alone < len(requests) else []
+    whole = len({request.key for request in first} & missing.keys())
+    return terms.discount + (1 - terms.discount) * whole / max(1, len(missing))
 
 
 def _prompt_ratio(requests: dict[str, CompletionRequest], known: dict[str, Completion]) -> float:
@@ -99,7 +174,9 @@ def _prompt_ratio(requests: dict[str, CompletionRequest], known: dict[str, Compl
     return counted / guessed if guessed and counted else 1.0
 
 
-def _lengths(lengths: list[int]) -> tuple[float, float]:
+def _lengths(known: list[Completion]) -> tuple[float, float] | None:
+    """A low and the mean length of replies, in tokens; `None` where none is known."""
+    lengths = [completion.completion_tokens for completion in known]
     if len(lengths) < 2:
-        return (lengths[0], lengths[0]) if lengths else (0.0, 0.0)
+        return (lengths[0], lengths[0]) if lengths else None
     return quantiles(lengths, n=10)[0], mean(lengths)
