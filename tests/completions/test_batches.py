@@ -266,6 +266,34 @@ def test_an_endpoint_that_is_away_for_a_while_is_waited_for(tmp_path: Path, serv
     assert run.budget.reserve(run.budget.amount(requests(1)[0].most)) is None
 
 
+def test_an_endpoint_that_takes_files_and_creates_nothing_is_not_waited_for_for_ever(
+    tmp_path: Path, server
+) -> None:
+    server.resource_fault = lambda method, path: (
+        "500" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server, outage=0.3), tmp_path, requests(6))
+
+
+def test_a_result_that_comes_in_two_tries_is_counted_once(tmp_path: Path, server) -> None:
+    """Of a batch with replies and errors the second file cannot be read at first."""
+    reads = iter([None, "500", "500", "500"])
+    server.resource_fault = lambda method, path: (
+        next(reads, None) if path.endswith("/content") else None
+    )
+    refused = requests(6)[2].key
+    server.batch_row_fault = lambda name: 400 if name == refused else None
+    run = batch_run(server, outage=60.0)
+    with Journal(tmp_path, "mbpp") as journal:
+        report = run.complete(requests(6), journal)
+        assert (report.done, len(report.failed)) == (5, 1)
+        assert next(reads, "all read") == "all read"
+        spent = journal.spent(None)
+    assert run.budget.spent.usage == spent.usage
+    assert run.budget.spent.dollars == pytest.approx(spent.dollars)
+
+
 def test_a_proxy_is_not_asked_for_this_machine(tmp_path: Path, server, monkeypatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert submit(batch_run(server), tmp_path, requests(2)).done == 2

@@ -83,7 +83,7 @@ class BatchRun:
     def __post_init__(self) -> None:
         check_url(self.base_url)
         self.keys = [lane.key for lane in self.lanes]
-        self.answered_at = float("-inf")
+        self.has_answered = False
 
     def complete(
         self,
@@ -134,7 +134,7 @@ class BatchRun:
                 continue
             try:
                 result = call(self.client(lane))
-                self.answered_at = time.monotonic()
+                self.has_answered = True
                 if result is not None:
                     return result
             except openai.NotFoundError:
@@ -230,6 +230,7 @@ class _Batches:
         self._most_requests, self._one_at_a_time = api.most_requests, False
         self._errors: dict[str, tuple[Meaning, str]] = {}
         self._open: dict[str, _OpenBatch] = {}
+        self._away_since: float | None = None
 
     def run(self) -> Report:
         said = time.monotonic()
@@ -254,9 +255,12 @@ class _Batches:
             while self._look():
                 self._submit_rest()
         except EndpointDown:
-            if time.monotonic() - self._api.answered_at > self._api.outage:
+            self._away_since = self._away_since or time.monotonic()
+            away = time.monotonic() - self._away_since
+            if not self._api.has_answered or away >= self._api.outage:
                 raise
             return False
+        self._away_since = None
         return not self._open
 
     def _progress(self) -> str:
@@ -379,7 +383,7 @@ class _Batches:
 
         def create(client: Any) -> Any:
             uploaded = client.files.create(file=(f"{name}.jsonl", content), purpose="batch")
-            self._api.answered_at = time.monotonic()
+            self._api.has_answered = True
             once = client.with_options(max_retries=0)
             return once.batches.create(
                 input_file_id=uploaded.id,
@@ -426,8 +430,14 @@ class _Batches:
     ) -> None:
         """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
         budget, taken = self._api.budget, NO_AMOUNT
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            for row in self._rows(state, file_id):
+        # Both are there before anything is counted.
+        contents = [
+            self._content(state, file_id)
+            for file_id in (batch.output_file_id, batch.error_file_id)
+            if file_id
+        ]
+        for content in contents:
+            for row in _rows(content):
                 key = row.get("custom_id")
                 request = held.get(key)
                 if request is None or key in self._journal:
@@ -498,21 +508,14 @@ class _Batches:
             request, reason, [{"outcome": detail}], lost=NOTHING, secrets=self._secrets
         )
 
-    def _rows(self, state: BatchState, file_id: str | None) -> Iterator[dict[str, Any]]:
-        if not file_id:
-            return
+    def _content(self, state: BatchState, file_id: str) -> bytes:
         content = self._api.with_a_key(lambda client: client.files.content(file_id).content)
         if content is None:
             raise UserError(
                 f"no key can read {file_id}, the result of the batch {state.batch_id}: "
                 f"{self._remedy(state)}"
             )
-        # Not `splitlines`, which also parts at characters that JSON may hold.
-        for line in content.split(b"\n"):
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict):
-                    yield row
+        return content
 
     def _remedy(self, state: BatchState) -> str:
         return (
@@ -551,6 +554,16 @@ class _Batches:
 def _input_line(request: CompletionRequest) -> bytes:
     row = {"custom_id": request.key, "method": "POST", "url": ENDPOINT, "body": request.body()}
     return json.dumps(row).encode() + b"\n"
+
+
+def _rows(content: bytes) -> Iterator[dict[str, Any]]:
+    """The whole rows of a result."""
+    # Not `splitlines`, which also parts at characters that JSON may hold.
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                yield row
 
 
 def _row_answer(row: dict[str, Any]) -> Answer:
