@@ -502,3 +502,11 @@ def test_a_request_that_no_minute_holds_ends_without_blocking_the_others(tmp_pat
     assert (report.done, report.stop) == (19, None)
     assert [(one.request, one.reason) for one in report.failed] == [(asked[5], "refused")]
     assert tries[5000] == 3
+
+
+def test_a_key_that_is_always_limited_stays_limited() -> None:
+    lane, now = Lane(ApiKey(1, "a"), None, None), 0.0
+    for _ in range(1200):
+        now = max(now + 1, lane.paused_until)
+        lane.pause(now, now, None, of_tokens=False)
+        assert lane.paused_until - now <= 60

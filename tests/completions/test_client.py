@@ -199,17 +199,25 @@ def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, ser
     assert (report.done, report.stop) == (40, None)
 
 
-def test_one_row_that_is_forbidden_costs_no_key(tmp_path: Path, server) -> None:
-    server.fault_for = lambda body, seen: (
-        "403" if body["messages"][0]["content"] in ("question 7", "question 8") else None
-    )
-    report = ask(client_of(server.url, in_flight=1), tmp_path, requests(40))
-    assert (report.done, report.stop) == (38, None)
-    assert {failure.request.key for failure in report.failed} == {
-        one.key for one in requests(9)[7:]
-    }
+@pytest.mark.parametrize("bad", [[7, 8], [0], [38, 39]], ids=str)
+@pytest.mark.parametrize("keys", [1, 3])
+def test_rows_that_are_forbidden_cost_no_key(tmp_path: Path, server, bad, keys: int) -> None:
+    texts = {f"question {at}" for at in bad}
+    server.fault_for = lambda body, seen: "403" if body["messages"][0]["content"] in texts else None
+    secrets = tuple(f"sk-{at}" for at in range(keys))
+    report = ask(client_of(server.url, secrets, in_flight=1), tmp_path, requests(40))
+    assert (report.done, report.stop) == (40 - len(bad), None)
+    assert {failure.request.messages[0][1] for failure in report.failed} == texts
     assert {failure.reason for failure in report.failed} == {"refused"}
-    assert server.counts["403"] == 4
+    assert server.counts["403"] == 2 * len(bad)
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_a_key_that_is_forbidden_from_the_start_is_given_up(tmp_path, server, number) -> None:
+    server.keys = {"sk-a-0123456789": KeyState("forbidden")}
+    report = ask(client_of(server.url, ("sk-a-0123456789",)), tmp_path, requests(number))
+    assert isinstance(report.stop, NoKeyLeft)
+    assert (report.not_sent, len(server.log)) == (number, 2)
 
 
 def test_a_key_that_is_forbidden_midway_is_retired(tmp_path: Path, server, capfd) -> None:

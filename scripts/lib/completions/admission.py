@@ -14,8 +14,9 @@ from scripts.lib.completions.keys import ApiKey
 
 # Pauses of a key after a 429 that names none: doubled each time, up to the last.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 60.0
-# So many requests in a row that a key is forbidden, after it has worked, are the key's fault.
-FORBIDDEN_IN_A_ROW = 3
+# So many requests in a row that a key may not send are the key's fault: of one that never worked,
+# and of one that has.
+FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW = 2, 3
 # How fast the mean of what replies take follows them.
 FOLLOW = 0.05
 # How much more carefully tokens are counted after a refusal, and how fast a reply undoes it.
@@ -132,15 +133,16 @@ class Lane:
 
         Answers to requests that were sent before the last pause say nothing new.
         """
+        doubled = 2.0 ** min(self._pauses, 20)
         if seconds is not None:
             # "At once", said again and again, is no answer.
-            least = min(FIRST_PAUSE_SECONDS, 0.02 * 2**self._pauses)
+            least = min(FIRST_PAUSE_SECONDS, 0.02 * doubled)
             self.paused_until = max(self.paused_until, now + max(seconds, least))
         if sent_at < self._paused_for:
             return
         self._paused_for = now
         if seconds is None:
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._pauses)
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * doubled)
             self.paused_until = max(self.paused_until, now + pause)
         self._pauses += 1
         if of_tokens:
@@ -151,13 +153,17 @@ class Lane:
         bucket = self._buckets.get("tokens")
         return bucket is not None and charge.most > bucket.in_a_minute
 
-    def is_forbidden(self) -> bool:
+    def is_forbidden(self, again: bool) -> bool:
         """Hear that the key may not send a request; whether it may send none.
 
-        A key that has worked is not given up for one request, which may itself be what is refused.
+        A key is not given up for one request, which may itself be what is refused; of a key that
+        has worked one that was forbidden before, and is `again`, says nothing new.
         """
+        if self._works and again:
+            return False
         self._forbidden += 1
-        return not self._works or self._forbidden >= FORBIDDEN_IN_A_ROW
+        most = FORBIDDEN_IN_A_ROW if self._works else FORBIDDEN_AT_FIRST
+        return self._forbidden >= most
 
     def succeeded(self) -> None:
         """Forget how often the key had to pause, and by and by the caution that came of it."""

@@ -168,6 +168,8 @@ class _Run:
         self._pending = deque(_Job(request) for request in requests)
         # (when, tie, job): requests that wait for their next try.
         self._delayed: list[tuple[float, int, _Job]] = []
+        # Forbidden requests, which are sent again when all others are over.
+        self._doubtful: list[_Job] = []
         self._open: dict[asyncio.Task[None], _Sent] = {}
         self._report = Report()
         self._loop = asyncio.get_running_loop()
@@ -185,7 +187,7 @@ class _Run:
         with self._signals():
             ticker = asyncio.create_task(self._tick())
             try:
-                while self._pending or self._delayed or self._open:
+                while self._pending or self._delayed or self._doubtful or self._open:
                     wake_at = self._start_what_may()
                     if self._report.stop is not None and not self._open:
                         break
@@ -196,12 +198,15 @@ class _Run:
         with self._stops_on_disk_errors():
             self._journal.sync()
             self._journal_waiting()
-        self._report.not_sent = len(self._pending) + len(self._delayed)
+        self._report.not_sent = len(self._waiting())
         return self._report
+
+    def _waiting(self) -> list[_Job]:
+        return [*self._pending, *(job for _, _, job in self._delayed), *self._doubtful]
 
     def _journal_waiting(self) -> None:
         """Keep what the tries of requests that still wait may have cost: it is spent."""
-        for job in (*self._pending, *(job for _, _, job in self._delayed)):
+        for job in self._waiting():
             if job.attempts:
                 self._journal_failure(job, "not sent")
 
@@ -212,6 +217,9 @@ class _Run:
         while self._report.stop is None:
             now = self._loop.time()
             self._resume_delayed(now)
+            if not (self._pending or self._delayed or self._open):
+                self._pending.extend(self._doubtful)
+                self._doubtful.clear()
             if not self._pending:
                 return self._delayed[0][0] if self._delayed else float("inf")
             if now < self._paused_until:
@@ -420,14 +428,14 @@ class _Run:
 
     def _forbidden(self, job: _Job, lease: Lease, message: str) -> None:
         """Give up the key, or the request when it was forbidden twice while others were not."""
-        if lease.lane.is_forbidden():
+        if lease.lane.is_forbidden(job.forbidden):
             self._retire(lease, f"{Meaning.KEY_REFUSED.value} ({message})")
             self._pending.appendleft(job)
         elif job.forbidden:
             self._refuse(job, message)
         else:
             job.forbidden = True
-            self._delay(job, self._backoff(0))
+            self._doubtful.append(job)
 
     def _refuse(self, job: _Job, message: str) -> None:
         self._fail(job, "refused", message)
