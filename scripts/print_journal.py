@@ -21,6 +21,9 @@ from scripts.lib.completions.pricing import NOTHING, Usage
 from scripts.lib.console import run_step, say, step_parser
 from scripts.lib.errors import UserError
 
+# The reasons of requests that were not merely interrupted.
+GIVEN_UP = ("refused", "unanswered")
+
 
 @dataclass
 class Contents:
@@ -40,7 +43,7 @@ class Contents:
         self.lost += lost_in(entry)
         self.usage += used_in(entry)
         self.replies += "failed" not in entry
-        self.failures += "failed" in entry
+        self.failures += entry.get("reason") in GIVEN_UP
         self.dollars += cost_in(entry).dollars
         if (used_in(entry) + lost_in(entry)).tokens:
             self.priced += entry.get("price") is not None
@@ -83,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         if held.failures or held.lost.tokens:
             print(
-                f"  {held.failures} requests given up; tries without a reply may have cost "
-                f"{held.lost.tokens:,} tokens more (in the dollars above)"
+                f"  {held.failures} requests given up; tries without a reply, and second replies, "
+                f"may have cost {held.lost.tokens:,} tokens more (in the cost above)"
             )
 
 

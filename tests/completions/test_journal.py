@@ -218,10 +218,35 @@ def test_compacting_keeps_one_of_each_reply_and_disturbs_nobody(tmp_path: Path) 
     assert compact(tmp_path) == (2, 1)
     assert compact(tmp_path) == (1, 1)
     with Journal(tmp_path, "mbpp") as journal:
-        assert journal[request("a").key].text == "first"
+        # As before: the last one.
+        assert journal[request("a").key].text == "second"
         assert journal.spent(None).usage == Usage(3 * 3 + 20, 3 * 2 + 10, 3 + 2)
     [never] = [one for one in entries(tmp_path) if one.get("failed") == request("never").key]
     assert lost_in(never) == lost
+
+
+def test_a_kill_while_compacting_counts_nothing_twice(tmp_path: Path, monkeypatch) -> None:
+    for text in "ab":
+        with Journal(tmp_path, "übung") as journal:
+            journal.record(request(text), response(), lost=Usage(10, 5, 1))
+    expected = Usage(2 * 13, 2 * 7, 4)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for method in ("replace", "unlink"):
+        monkeypatch.setattr(Path, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            compact(tmp_path)
+        monkeypatch.undo()
+        with Journal(tmp_path, "übung") as journal:
+            assert journal.spent(None).usage == expected
+            assert all(request(text).key in journal for text in "ab")
+    compact(tmp_path)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+    assert not [*tmp_path.glob("*.replaced"), *tmp_path.glob("*.partial")]
+    with Journal(tmp_path, "übung") as journal:
+        assert journal.spent(None).usage == expected
 
 
 def test_compacting_leaves_the_files_of_other_hosts_alone(tmp_path: Path, monkeypatch) -> None:
@@ -298,4 +323,6 @@ def test_what_replies_have_cost_is_told(tmp_path: Path, capsys) -> None:
     assert "0 replies, 0 prompt and 0 completion tokens, $0.0100" in told
     assert "1 replies, 3 prompt and 2 completion tokens, price not known" in told
     assert "2 replies, 6 prompt and 4 completion tokens, $0.0003" in told
-    assert "1 requests given up; tries without a reply may have cost 118 tokens more" in told
+    assert (
+        "1 requests given up; tries without a reply, and second replies, may have cost 118" in told
+    )

@@ -43,6 +43,8 @@ FREE_BYTES = 8 << 20
 # Files that are held open for reading: a folder may have thousands.
 MOST_OPEN = 32
 COMPACTING_LOCK = ".compacting.lock"
+# Beside a merged file: the names of those that it replaces, which a kill may have left there.
+REPLACED = ".replaced"
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Journal:
         complete = False
         while not complete:
             complete = True
-            for path in sorted(self._folder.glob("*.jsonl")):
+            for path in files_in(self._folder):
                 try:
                     if path.name != own:
                         self._take_in(path)
@@ -315,6 +317,11 @@ class Journal:
         return state.f_bavail * state.f_frsize >= FREE_BYTES
 
     @property
+    def name(self) -> str:
+        """What the replies are asked for."""
+        return self._name
+
+    @property
     def folder(self) -> Path:
         """The folder of the files."""
         return self._folder
@@ -325,17 +332,32 @@ def entries(folder: Path, name: str | None = None) -> Iterator[dict[str, Any]]:
 
     Broken lines are passed over. Nobody compacts the folder meanwhile.
     """
-    wanted = b"" if name is None else f'"for": {json.dumps(name)}'.encode()
-    with open(folder / COMPACTING_LOCK, "ab") as reading:
-        lock(reading, fcntl.LOCK_SH)
-        for path in sorted(folder.glob("*.jsonl")):
+    # Parsing all lines would take long; how a name is written depends on the rest of its line.
+    wanted = {json.dumps(name, ensure_ascii=ascii).encode() for ascii in (True, False)}
+    with contextlib.ExitStack() as stack:
+        # Who may only read the folder does so without the lock.
+        with contextlib.suppress(PermissionError):
+            # A shared lock on a network file system wants the file to be readable.
+            reading = stack.enter_context(open(folder / COMPACTING_LOCK, "a+b"))
+            lock(reading, fcntl.LOCK_SH)
+        for path in files_in(folder):
             for line in whole_lines(path):
-                if wanted not in line:
+                if name is not None and not any(written in line for written in wanted):
                     continue
                 with contextlib.suppress(ValueError):
                     entry = json.loads(line)
                     if name is None or entry.get("for") == name:
                         yield entry
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, less those that a merged one replaces."""
+    paths = sorted(folder.glob("*.jsonl"))
+    replaced: set[str] = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            replaced.update(path.with_suffix(REPLACED).read_text(encoding="utf-8").splitlines())
+    return [path for path in paths if path.name not in replaced]
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
