@@ -70,6 +70,7 @@ ANSWERS = {
     "503": (503, error_json("The engine is currently overloaded.", "server_error")),
     "400": (400, error_json(TOO_LONG, INVALID, "context_length_exceeded", "messages")),
     "403": (403, error_json("You may not send this.", "request_forbidden", "forbidden")),
+    "quota": (429, error_json(NO_QUOTA, "insufficient_quota", "insufficient_quota")),
     "garbage": (200, "upstream connect error"),
     "empty_choices": (200, '{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'),
     "error_in_200": (200, SERVER_ERROR),
@@ -328,7 +329,7 @@ class Settings:
     # Ordinal -> "completed", "expired", "cancelled", "failed" or "token_limit".
     batch_fate: Callable[[int], str] | None = None
     batch_share: float = 0.5  # The share of an expired or cancelled batch that was finished.
-    # custom_id -> the HTTP status of a row that fails.
+    # custom_id -> the HTTP status of a row that fails; 200 is an answer that is no completion.
     batch_row_fault: Callable[[str], int | None] | None = None
 
 
@@ -768,7 +769,10 @@ class OpenAIServer(Settings):
             if place >= finished:
                 errors.append(batch_row(name, 0, "", unfinished))
             elif status := self.batch_row_fault and self.batch_row_fault(name):
-                errors.append(batch_row(name, status, error_json("This row failed.", INVALID)))
+                body = (
+                    error_json("This row failed.", INVALID) if status != 200 else '{"choices":[]}'
+                )
+                errors.append(batch_row(name, status, body))
             else:
                 outputs.append(batch_row(name, 200, self._completion(row["body"])[0]))
             if place % 200 == 199:

@@ -483,6 +483,37 @@ def test_a_pause_that_an_overloaded_endpoint_names_is_kept(tmp_path) -> None:
     assert times[-1] - times[6] < 20
 
 
+def test_a_pause_longer_than_the_patience_is_not_slept_out(tmp_path) -> None:
+    async def send(key: ApiKey, body: bytes) -> Answer:
+        await asyncio.sleep(1)
+        now = asyncio.get_running_loop().time()
+        if now > 5:
+            return Answer(503, {"retry-after": "3600"}, b"{}")
+        return Answer(200, {}, json.dumps(REPLY).encode())
+
+    report = ask_skipping(send, [request(sample=at) for at in range(20)], tmp_path, in_flight=1)
+    assert "asks to wait 3600 s" in str(report.stop)
+    assert report.done + report.not_sent == 20
+
+
+def test_large_requests_wait_out_a_limit_of_requests(tmp_path) -> None:
+    """Each may take more tokens than a minute holds, but that is not what the endpoint says."""
+
+    async def send(key: ApiKey, body: bytes) -> Answer:
+        await asyncio.sleep(1)
+        now = asyncio.get_running_loop().time()
+        headers = {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "1000"}
+        if 5 < now < 100:
+            limited = b'{"error": {"message": "Rate limit of requests per min"}}'
+            return Answer(429, {**headers, "retry-after": "1"}, limited)
+        usage = {"prompt_tokens": 10, "completion_tokens": 50}
+        return Answer(200, headers, json.dumps({**REPLY, "usage": usage}).encode())
+
+    asked = [request(f"{at}", parameters=(("max_tokens", 1024),)) for at in range(12)]
+    report = ask_skipping(send, asked, tmp_path)
+    assert (report.done, report.failed, report.stop) == (12, [], None)
+
+
 def test_a_request_that_no_minute_holds_ends_without_blocking_the_others(tmp_path) -> None:
     """An endpoint that says no more than "rate limit" to what exceeds its limit by itself."""
     tries = Counter()
@@ -492,7 +523,7 @@ def test_a_request_that_no_minute_holds_ends_without_blocking_the_others(tmp_pat
         tries[content := json.loads(body)["max_tokens"]] += 1
         headers = {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "1000"}
         if content > 1000:
-            return Answer(429, headers, b'{"error": {"message": "Rate limit reached"}}')
+            return Answer(429, headers, b'{"error": {"message": "Rate limit of tokens"}}')
         return Answer(200, headers, json.dumps(REPLY).encode())
 
     asked = [

@@ -294,6 +294,69 @@ def test_a_result_that_comes_in_two_tries_is_counted_once(tmp_path: Path, server
     assert run.budget.spent.dollars == pytest.approx(spent.dollars)
 
 
+def test_what_is_open_is_collected_before_a_run_ends(tmp_path: Path, server, capfd) -> None:
+    """The account cannot pay for the second batch: the first one is paid for."""
+    created = iter([None])
+    server.resource_fault = lambda method, path: (
+        next(created, "quota") if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(NoKeyLeft):
+        submit(batch_run(server, most_requests=4), tmp_path, requests(8))
+    assert "open batches are waited for" in capfd.readouterr().err
+    assert len(asked_again(tmp_path, requests(8))) == 4
+    server.resource_fault = None
+    assert submit(batch_run(server), tmp_path, requests(8)).done == 4
+    assert (len(server.batches), len(server.batched)) == (2, 8)
+
+
+def test_a_creation_that_is_refused_leaves_nothing_behind(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: (
+        "400" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(UserError, match="the Batch API answers"):
+        submit(batch_run(server, lanes=lanes("sk-test", "sk-other")), tmp_path, requests(6))
+    assert states(tmp_path) == []
+
+
+def test_a_key_that_may_not_use_batches_is_kept(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: "403"
+    both = lanes("sk-test", "sk-other")
+    with pytest.raises(UserError, match="You may not send this"):
+        submit(batch_run(server, lanes=both), tmp_path, requests(6))
+    assert not any(lane.retired for lane in both)
+
+
+def test_what_another_run_is_creating_is_left_alone(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: (
+        "lost" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server), tmp_path, requests(6), "mbpp")
+    server.resource_fault = None
+    assert submit(batch_run(server), tmp_path, requests(6), "gsm8k").done == 6
+    assert sorted(state["batch_id"] == "" for state in states(tmp_path)) == [False, True]
+
+
+def test_answers_that_are_no_replies_are_counted_as_paid(tmp_path: Path, server) -> None:
+    server.batch_row_fault = lambda name: 200
+    run = batch_run(server)
+    with Journal(tmp_path, "mbpp") as journal:
+        report = run.complete(requests(4), journal)
+        spent = journal.spent(None)
+    assert [failure.reason for failure in report.failed] == 4 * ["unanswered"]
+    assert spent.usage.requests == 4 * 3
+    assert run.budget.spent.usage == spent.usage
+    assert run.budget.spent.dollars == pytest.approx(spent.dollars)
+    assert spent.dollars == pytest.approx(3 * 4 * PRICE.dollars(requests(1)[0].most) / 2)
+
+
+def test_a_small_batch_is_not_alone_beside_an_open_one(tmp_path: Path, server) -> None:
+    fates = iter(["token_limit", "token_limit"])
+    server.batch_fate = lambda ordinal: "completed" if ordinal == 0 else next(fates, "completed")
+    report = submit(batch_run(server, most_requests=5), tmp_path, requests(11))
+    assert (report.done, report.stop) == (11, None)
+
+
 def test_a_proxy_is_not_asked_for_this_machine(tmp_path: Path, server, monkeypatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert submit(batch_run(server), tmp_path, requests(2)).done == 2

@@ -212,6 +212,13 @@ def test_rows_that_are_forbidden_cost_no_key(tmp_path: Path, server, bad, keys: 
     assert server.counts["403"] == 2 * len(bad)
 
 
+def test_forbidden_rows_that_alone_are_missing_cost_no_key(tmp_path: Path, server) -> None:
+    assert ask(client_of(server.url), tmp_path, requests(10)).done == 10
+    server.fault_for = lambda body, seen: "403"
+    report = ask(client_of(server.url), tmp_path, requests(12))
+    assert ([failure.reason for failure in report.failed], report.stop) == (2 * ["refused"], None)
+
+
 @pytest.mark.parametrize("number", [1, 40])
 def test_a_key_that_is_forbidden_from_the_start_is_given_up(tmp_path, server, number) -> None:
     server.keys = {"sk-a-0123456789": KeyState("forbidden")}
@@ -350,9 +357,8 @@ def test_a_proxy_is_used_for_other_machines_only(tmp_path: Path, server, monkeyp
     assert "(HTTP 404: Invalid URL" in str(report.stop), "the server is no proxy, but was asked"
 
 
-def test_a_connection_that_hangs_costs_nothing(tmp_path: Path, monkeypatch) -> None:
+def test_a_connection_that_hangs_costs_nothing(tmp_path: Path) -> None:
     """The queue of a server that accepts nobody is full: the kernel drops what knocks."""
-    monkeypatch.setattr("scripts.lib.completions.transport.CONNECT_SECONDS", 0.2)
     with socket.socket() as deaf, contextlib.ExitStack() as stack:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -360,7 +366,8 @@ def test_a_connection_that_hangs_costs_nothing(tmp_path: Path, monkeypatch) -> N
             knocking = stack.enter_context(socket.socket())
             knocking.setblocking(False)
             knocking.connect_ex(deaf.getsockname())
-        client = client_of(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", attempts=1)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        client = client_of(url, attempts=1, timeout=0.5)
         report = ask(client, tmp_path, requests(3))
     assert isinstance(report.stop, EndpointDown)
     assert "no connection" in str(report.stop)

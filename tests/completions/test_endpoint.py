@@ -96,6 +96,32 @@ def test_what_an_open_batch_holds_is_not_asked_for_again(tmp_path: Path, monkeyp
         assert (len(server.requests), len(server.batches)) == (5, 1)
 
 
+def test_a_batch_that_nobody_wants_any_more_is_in_the_budget(tmp_path: Path, monkeypatch) -> None:
+    settings = replace(
+        SETTINGS,
+        budget=Caps(requests=12),
+        canary=Canary(1, 0.0),
+        outage=0,
+        batch=BatchSettings(poll=0.02, discount=0.5),
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    with OpenAIServer(batch_seconds=0.05) as server, Journal(tmp_path, "test") as journal:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
+
+        def ask(settings: ClientSettings, max_tokens: int) -> dict:
+            with Endpoint("openai", "m", settings, server_log=tmp_path, sampled=False) as endpoint:
+                return endpoint.ask(Question("test", requests(10, max_tokens)), journal)
+
+        with pytest.raises(EndpointDown):
+            ask(settings, 50)
+        server.resource_fault = None
+        with pytest.raises(BudgetReached, match="12, 3 are spent and 9 reserved for open batches"):
+            ask(replace(settings, mode="live"), 60)
+        assert (len(server.requests), len(server.batched)) == (3, 9)
+        assert ask(settings, 50) == {}
+
+
 def test_a_budget_holds_whatever_the_settings_were(tmp_path: Path, monkeypatch) -> None:
     settings = replace(SETTINGS, mode="live", budget=Caps(requests=15), canary=Canary(0, 0.0))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")

@@ -71,7 +71,10 @@ class Lane:
         self._caution = 0.0
         self.open = 0
         self.retired = ""
-        self._works = False
+        # Retired because its account cannot pay: it may still read what was paid for.
+        self.spent = False
+        # Whether a request was answered that it may send.
+        self.works = False
         self._forbidden = 0
 
     def _bucket(self, what: str, now: float) -> TokenBucket | None:
@@ -159,15 +162,15 @@ class Lane:
         A key is not given up for one request, which may itself be what is refused; of a key that
         has worked one that was forbidden before, and is `again`, says nothing new.
         """
-        if self._works and again:
+        if self.works and again:
             return False
         self._forbidden += 1
-        most = FORBIDDEN_IN_A_ROW if self._works else FORBIDDEN_AT_FIRST
+        most = FORBIDDEN_IN_A_ROW if self.works else FORBIDDEN_AT_FIRST
         return self._forbidden >= most
 
     def succeeded(self) -> None:
         """Forget how often the key had to pause, and by and by the caution that came of it."""
-        self._works, self._forbidden = True, 0
+        self.works, self._forbidden = True, 0
         self._pauses = 0
         self._caution *= 1 - FORGET
 

@@ -23,7 +23,7 @@ from scripts.lib.completions.client import Failure, Report
 from scripts.lib.completions.entries import now_text
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import redacted, secrets_of
-from scripts.lib.completions.pricing import NOTHING, usage_of
+from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
 from scripts.lib.completions.transport import check_url, is_here
@@ -48,11 +48,18 @@ OnReply = Callable[[CompletionRequest, dict[str, Any]], None]
 
 @dataclass
 class BatchState:
-    """What is known of a batch; `samples` are the reply numbers of its requests by their keys."""
+    """What is known of a batch.
+
+    `samples` are the reply numbers of its requests by their keys, `name` is what they were asked
+    for, and `most` the most that they can take: `prompt_tokens`, `completion_tokens`, `requests`
+    and `dollars`.
+    """
 
     input_name: str
     base_url: str
+    name: str
     samples: dict[str, int]
+    most: dict[str, Any]
     created: str
     batch_id: str = ""
     status: str = "new"
@@ -65,7 +72,7 @@ class BatchRun:
 
     `lanes` hold the keys; one that is refused is retired. `attempts` bounds how often a request is
     put into a batch. `poll`, `timeout` and `outage` are in seconds, `discount` is what the price is
-    multiplied by.
+    multiplied by. `reserved` are the batches for which the budget holds a reservation.
     """
 
     base_url: str
@@ -78,12 +85,21 @@ class BatchRun:
     outage: float
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
+    reserved: set[str] = field(default_factory=set)
     _clients: dict[Lane, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_url(self.base_url)
         self.keys = [lane.key for lane in self.lanes]
         self.has_answered = False
+
+    def reserve(self, state: BatchState) -> Amount:
+        """Reserve, if that was not done, the most that a batch can take; returns it."""
+        most = _most(state)
+        if state.input_name not in self.reserved:
+            self.reserved.add(state.input_name)
+            self.budget.commit(most)
+        return most
 
     def complete(
         self,
@@ -122,15 +138,17 @@ class BatchRun:
             )
         return self._clients[lane]
 
-    def with_a_key(self, call: Callable[[Any], Any]) -> Any:
+    def with_a_key(self, call: Callable[[Any], Any], reading: bool = False) -> Any:
         """The first result, other than `None`, of a call with one key after the other.
 
         `None` where every key that is not refused knows nothing of the thing that is asked for.
+        `reading` costs nothing, and keys that cannot pay any more are tried for it, too.
         """
         import openai
 
+        problem: UserError | None = None
         for lane in self.lanes:
-            if lane.retired:
+            if lane.retired and not (reading and lane.spent):
                 continue
             try:
                 result = call(self.client(lane))
@@ -138,16 +156,22 @@ class BatchRun:
                 if result is not None:
                     return result
             except openai.NotFoundError:
-                continue
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                self.has_answered = True
+            except openai.AuthenticationError as error:
                 self._retire(lane, error)
+            except openai.PermissionDeniedError as error:
+                # A key may be good for single requests and not for batches.
+                problem = problem or UserError(
+                    f"{self.base_url}: the Batch API answers: {self._told(error)}"
+                )
             except openai.RateLimitError as error:
-                if judge(_answer_of(error)).meaning is not Meaning.KEY_SPENT:
-                    raise EndpointDown(
-                        f"{self.base_url} limits the rate of batches "
-                        f"({self._told(error)}): run again later"
-                    ) from None
-                self._retire(lane, error)
+                if judge(_answer_of(error)).meaning is Meaning.KEY_SPENT:
+                    self._retire(lane, error, spent=True)
+                    continue
+                problem = EndpointDown(
+                    f"{self.base_url} limits the rate of batches ({self._told(error)}): run again "
+                    "later"
+                )
             except openai.APIConnectionError as error:
                 message = self._told(error)
                 raise EndpointDown(
@@ -155,9 +179,12 @@ class BatchRun:
                     "run the same command again"
                 ) from None
             except openai.APIStatusError as error:
-                kind = EndpointDown if error.status_code >= 500 else UserError
+                passes = error.status_code >= 500 or error.status_code in (408, 409)
+                kind = EndpointDown if passes else UserError
                 message = self._told(error)
                 raise kind(f"{self.base_url}: the Batch API answers: {message}") from None
+        if problem is not None:
+            raise problem
         if all(lane.retired for lane in self.lanes):
             raise NoKeyLeft(
                 f"{self.base_url} accepts none of the keys for batches: put a valid one into "
@@ -169,8 +196,8 @@ class BatchRun:
         """An error in a line without keys."""
         return redacted(one_line(error), self.keys)
 
-    def _retire(self, lane: Lane, error: Exception) -> None:
-        lane.retired = self._told(error)
+    def _retire(self, lane: Lane, error: Exception, spent: bool = False) -> None:
+        lane.retired, lane.spent = self._told(error), spent
         say(f"key {lane.key.number} is not used any more: {lane.retired}")
 
 
@@ -183,6 +210,8 @@ def states_in(folder: Path) -> Iterator[BatchState]:
     for path in sorted(folder.glob("*.state.json")):
         try:
             yield BatchState(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            continue  # Another run has just given it up.
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: is not the state of a batch: mend it, or remove it if you do not want "
@@ -203,12 +232,33 @@ def requests_in_batches(journal: Journal, base_url: str, wanted: Set[str]) -> in
     return sum(len(wanted & state.samples.keys()) for state in states)
 
 
+def reserve_open(journal: Journal, budget: Budget) -> set[str]:
+    """Reserve the budget of the open batches of the journal's name, wanted or not; which they are.
+
+    They may be paid for, whatever is asked for now.
+    """
+    states = states_in(journal.folder / FOLDER)
+    found = [state for state in states if not state.collected and state.name == journal.name]
+    for state in found:
+        budget.commit(_most(state))
+    return {state.input_name for state in found}
+
+
+def _most(state: BatchState) -> Amount:
+    usage = {name: value for name, value in state.most.items() if name != "dollars"}
+    return Amount(Usage(**usage), state.most["dollars"])
+
+
 class _OpenBatch(NamedTuple):
-    """A batch whose end is waited for: its requests by their keys, and what is reserved for it."""
+    """A batch whose end is waited for: its requests by their keys, and what is reserved for it.
+
+    `alone`: when it was created there was no other one.
+    """
 
     state: BatchState
     held: dict[str, CompletionRequest]
     most: Amount
+    alone: bool
 
 
 class _Batches:
@@ -231,6 +281,9 @@ class _Batches:
         self._errors: dict[str, tuple[Meaning, str]] = {}
         self._open: dict[str, _OpenBatch] = {}
         self._away_since: float | None = None
+        self._times_away = 0
+        # Why nothing more is submitted, while what is open is still collected.
+        self._broken: UserError | None = None
 
     def run(self) -> Report:
         said = time.monotonic()
@@ -238,7 +291,10 @@ class _Batches:
             if time.monotonic() - said >= SAY_EVERY_SECONDS:
                 said = time.monotonic()
                 say(self._progress())
-            time.sleep(self._api.poll)
+            # Each try to submit sends its file anew.
+            time.sleep(self._api.poll * 2 ** min(self._times_away, 4))
+        if self._broken is not None:
+            raise self._broken
         self._journal.sync()
         self._report.not_sent = len(self._missing)
         return self._report
@@ -251,21 +307,38 @@ class _Batches:
         """
         try:
             self._resume()
-            self._submit_rest()
             while self._look():
-                self._submit_rest()
-        except EndpointDown:
+                pass
+            self._submit_what_may()
+        except EndpointDown as error:
+            if self._away_since is None:
+                say(f"{error}; waiting")
+            self._times_away += 1
             self._away_since = self._away_since or time.monotonic()
             away = time.monotonic() - self._away_since
             if not self._api.has_answered or away >= self._api.outage:
                 raise
             return False
-        self._away_since = None
+        self._away_since, self._times_away = None, 0
         return not self._open
+
+    def _submit_what_may(self) -> None:
+        """Submit the rest; where that fails, first collect what is open: it is paid for."""
+        if self._broken is not None:
+            return
+        try:
+            self._submit_rest()
+        except EndpointDown:
+            raise
+        except UserError as error:
+            if not self._open:
+                raise
+            say(f"nothing more is submitted, open batches are waited for: {error}")
+            self._broken = error
 
     def _progress(self) -> str:
         states = ", ".join(
-            f"{state.batch_id} {state.status}" for state, _, _ in self._open.values()
+            f"{batch.state.batch_id} {batch.state.status}" for batch in self._open.values()
         )
         return f"batches: {self._report.done} replies, {len(self._missing)} missing; {states}"
 
@@ -276,13 +349,13 @@ class _Batches:
         for state in open_states(self._folder, self._api.base_url, self._missing.keys()):
             if state.input_name in self._open:
                 continue
+            if not state.batch_id and state.name != self._journal.name:
+                continue  # The run that creates it may be under way.
             if not state.batch_id and not self._find(state):
                 self._forget(state)
                 continue
-            held = self._held(state)
-            most = self._most(held)
-            self._api.budget.commit(most)
-            self._open[state.input_name] = _OpenBatch(state, held, most)
+            held, most = self._held(state), self._api.reserve(state)
+            self._open[state.input_name] = _OpenBatch(state, held, most, alone=False)
             say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
 
     def _find(self, state: BatchState) -> bool:
@@ -298,8 +371,8 @@ class _Batches:
                     break
             return None
 
-        batch = self._api.with_a_key(search)
-        if batch is None and any(lane.retired for lane in self._api.lanes):
+        batch = self._api.with_a_key(search, reading=True)
+        if batch is None and any(lane.retired and not lane.spent for lane in self._api.lanes):
             raise UserError(
                 "a batch may have been created with a key that is refused now: run again with the "
                 f"key that works, or remove {self._state(state)} to submit its requests again"
@@ -311,9 +384,9 @@ class _Batches:
         return True
 
     def _held(self, state: BatchState) -> dict[str, CompletionRequest]:
-        """The requests of a batch by their keys."""
-        held = {}
-        with open(self._input(state), encoding="utf-8") as lines:
+        """The requests of a batch by their keys: of one that others collect, what is wanted."""
+        held = {key: self._missing[key] for key in state.samples if key in self._missing}
+        with contextlib.suppress(FileNotFoundError), open(self._input(state), "rb") as lines:
             for line in lines:
                 row = json.loads(line)
                 body = row["body"]
@@ -335,7 +408,7 @@ class _Batches:
 
     def _submit_rest(self) -> None:
         """Put what is missing, and in no open batch, into batches, as far as the budget goes."""
-        in_batches = {key for _, held, _ in self._open.values() for key in held}
+        in_batches = {key for batch in self._open.values() for key in batch.held}
         waiting = deque(request for key, request in self._missing.items() if key not in in_batches)
         # What an ended batch has not taken of its reservation may be enough now.
         self._report.stop = None
@@ -343,14 +416,8 @@ class _Batches:
             if self._one_at_a_time and self._open:
                 return
             held, most = self._fill(waiting)
-            if not held:
-                continue
-            try:
+            if held:
                 self._submit(held, most)
-            except BaseException:
-                # Whether the batch was created will show when its state is taken up again.
-                self._api.budget.settle(most, NO_AMOUNT)
-                raise
 
     def _fill(
         self, waiting: deque[CompletionRequest]
@@ -375,8 +442,15 @@ class _Batches:
         content = b"".join(_input_line(request) for request in held.values())
         # The time makes it another batch when the same requests are asked for once more.
         name = hashlib.sha256(content + now_text().encode()).hexdigest()[:32]
-        samples = {key: request.sample for key, request in held.items()}
-        state = BatchState(name, self._api.base_url, samples, now_text())
+        state = BatchState(
+            input_name=name,
+            base_url=self._api.base_url,
+            name=self._journal.name,
+            samples={key: request.sample for key, request in held.items()},
+            most={**most.usage.as_dict(), "dollars": most.dollars},
+            created=now_text(),
+        )
+        self._api.reserved.add(name)
         with atomic_file(self._input(state)) as stream:
             stream.write(content.decode())
         self._save(state)
@@ -392,14 +466,23 @@ class _Batches:
                 metadata={MARK: name},
             )
 
-        batch = self._api.with_a_key(create)
-        if batch is None:
-            raise UserError(f"{self._api.base_url} has no Batch API: set label.client.mode: live")
+        try:
+            batch = self._api.with_a_key(create)
+            if batch is None:
+                raise UserError(
+                    f"{self._api.base_url} has no Batch API: set label.client.mode: live"
+                )
+        except EndpointDown:
+            # Whether the batch was created will show when its state is taken up again.
+            raise
+        except UserError:
+            self._forget(state)
+            raise
         state.batch_id, state.status = batch.id, batch.status
         self._save(state)
         for key in held:
             self._tries[key] += 1
-        self._open[name] = _OpenBatch(state, held, most)
+        self._open[name] = _OpenBatch(state, held, most, alone=not self._open)
         say(f"batch {batch.id}: {len(held)} requests submitted")
 
     # Watching and collecting.
@@ -407,7 +490,7 @@ class _Batches:
     def _look(self) -> bool:
         """Ask after every open batch; whether one of them has ended."""
         ended = False
-        for state, held, most in list(self._open.values()):
+        for state, held, most, alone in list(self._open.values()):
             batch = self._retrieve(state.batch_id)
             if batch is None:
                 raise UserError(f"no key knows the batch {state.batch_id}: {self._remedy(state)}")
@@ -419,11 +502,11 @@ class _Batches:
             ended = True
             self._collect(state, held, most, batch)
             del self._open[state.input_name]
-            self._judge_the_rest(state, held, batch)
+            self._judge_the_rest(state, held, batch, alone)
         return ended
 
     def _retrieve(self, batch_id: str) -> Any:
-        return self._api.with_a_key(lambda client: client.batches.retrieve(batch_id))
+        return self._api.with_a_key(lambda client: client.batches.retrieve(batch_id), reading=True)
 
     def _collect(
         self, state: BatchState, held: dict[str, CompletionRequest], most: Amount, batch: Any
@@ -436,17 +519,24 @@ class _Batches:
             for file_id in (batch.output_file_id, batch.error_file_id)
             if file_id
         ]
+        # Another run may have collected the batch meanwhile.
+        self._journal.refresh()
         for content in contents:
             for row in _rows(content):
                 key = row.get("custom_id")
                 request = held.get(key)
-                if request is None or key in self._journal:
+                if key in self._journal:
+                    self._missing.pop(key, None)
+                    continue
+                if request is None:
                     continue
                 body = (row.get("response") or {}).get("body")
                 verdict = judge(_row_answer(row))
                 if verdict.meaning is not Meaning.REPLY:
                     message = redacted(verdict.message, self._api.keys)
                     self._errors[key] = (verdict.meaning, message)
+                    if verdict.charged:
+                        taken += self._lost(request, body, message)
                     continue
                 taken += budget.amount(usage_of(body, request.most), self._api.discount)
                 self._journal.record(
@@ -467,7 +557,7 @@ class _Batches:
         say(f"batch {state.batch_id}: {batch.status}, {replies} of {len(held)} replies")
 
     def _judge_the_rest(
-        self, state: BatchState, held: dict[str, CompletionRequest], batch: Any
+        self, state: BatchState, held: dict[str, CompletionRequest], batch: Any, alone: bool
     ) -> None:
         """Give up on requests that were refused or tried often enough; the others go again."""
         problems = [error.code or "" for error in (batch.errors.data or [])] if batch.errors else []
@@ -479,7 +569,7 @@ class _Batches:
             told = redacted(details, self._api.keys)
             raise UserError(f"the batch {state.batch_id} was refused: {told}")
         if too_many:
-            self._make_smaller(len(held))
+            self._make_smaller(len(held), alone)
         for key, request in held.items():
             if key not in self._missing:
                 continue
@@ -492,14 +582,27 @@ class _Batches:
             elif self._tries[key] >= self._api.attempts:
                 self._fail(request, "unanswered", message)
 
-    def _make_smaller(self, refused: int) -> None:
+    def _make_smaller(self, refused: int, alone: bool) -> None:
         """Go on with one batch at a time; with smaller ones if this one was alone in the queue."""
-        alone = self._one_at_a_time or not self._open
         self._one_at_a_time = True
         if alone and refused == 1:
             raise UserError("one request exceeds the account's limit of enqueued tokens")
         if alone:
             self._most_requests = max(1, refused // 2)
+
+    def _lost(self, request: CompletionRequest, body: Any, why: str) -> Amount:
+        """Keep what an answer that is no reply has cost, or may have."""
+        budget, discount = self._api.budget, self._api.discount
+        usage = usage_of(body if isinstance(body, dict) else {}, request.most)
+        self._journal.record_failure(
+            request,
+            "no reply",
+            [{"outcome": why}],
+            lost=usage,
+            price=budget.price and budget.price.times(discount),
+            secrets=self._secrets,
+        )
+        return budget.amount(usage, discount)
 
     def _fail(self, request: CompletionRequest, reason: str, detail: str) -> None:
         del self._missing[request.key]
@@ -509,7 +612,9 @@ class _Batches:
         )
 
     def _content(self, state: BatchState, file_id: str) -> bytes:
-        content = self._api.with_a_key(lambda client: client.files.content(file_id).content)
+        content = self._api.with_a_key(
+            lambda client: client.files.content(file_id).content, reading=True
+        )
         if content is None:
             raise UserError(
                 f"no key can read {file_id}, the result of the batch {state.batch_id}: "
@@ -525,12 +630,6 @@ class _Batches:
 
     # Files.
 
-    def _most(self, held: dict[str, CompletionRequest]) -> Amount:
-        total = NO_AMOUNT
-        for request in held.values():
-            total += self._api.budget.amount(request.most, self._api.discount)
-        return total
-
     def _input(self, state: BatchState) -> Path:
         return self._folder / f"{state.input_name}.input.jsonl"
 
@@ -542,11 +641,13 @@ class _Batches:
             json.dump(asdict(state), stream)
 
     def _done_with(self, state: BatchState) -> None:
-        state.collected = True
+        state.collected, state.samples = True, {}
         self._save(state)
         self._input(state).unlink(missing_ok=True)
 
     def _forget(self, state: BatchState) -> None:
+        """Give up what was never created, and what is reserved for it."""
+        self._api.budget.settle(self._api.reserve(state), NO_AMOUNT)
         self._state(state).unlink(missing_ok=True)
         self._input(state).unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """A cap on what may be spent: the most that a request can cost is reserved before it is sent."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.errors import UserError
@@ -28,8 +28,20 @@ class Amount:
     def __sub__(self, other: "Amount") -> "Amount":
         return Amount(self.usage - other.usage, self.dollars - other.dollars)
 
+    def measures(self) -> dict[str, float]:
+        """The amount by each measure that `Caps` knows."""
+        return {
+            "dollars": self.dollars,
+            "tokens": self.usage.tokens,
+            "requests": self.usage.requests,
+        }
+
 
 NO_AMOUNT = Amount()
+
+
+def _text(number: float) -> str:
+    return f"{number:.4f}".rstrip("0").rstrip(".")
 
 
 def amount_of(usage: Usage, price: Price | None, discount: float = 1.0) -> Amount:
@@ -60,16 +72,16 @@ class Budget:
         return amount_of(usage, self.price, discount)
 
     def _exceeded(self, total: Amount) -> str | None:
-        caps, spent = self._caps, self.spent
-        if caps.requests is not None and total.usage.requests > caps.requests:
+        wanted, spent, reserved = total.measures(), self.spent.measures(), self._reserved.measures()
+        for name, cap in asdict(self._caps).items():
+            # The rounding of a sum is no overspending.
+            if cap is None or wanted[name] <= cap * (1 + 1e-9):
+                continue
+            batches = reserved[name] > 1e-9
             return (
-                f"label.client.budget.requests is {caps.requests}, {spent.usage.requests} are spent"
+                f"label.client.budget.{name} is {_text(cap)}, {_text(spent[name])} are spent"
+                f"{f' and {_text(reserved[name])} reserved for open batches' if batches else ''}"
             )
-        if caps.tokens is not None and total.usage.tokens > caps.tokens:
-            return f"label.client.budget.tokens is {caps.tokens}, {spent.usage.tokens} are spent"
-        # The rounding of a sum is no overspending.
-        if caps.dollars is not None and total.dollars > caps.dollars * (1 + 1e-9):
-            return f"label.client.budget.dollars is {caps.dollars:g}, {spent.dollars:.4f} are spent"
         return None
 
     def reserve(self, most: Amount) -> str | None:

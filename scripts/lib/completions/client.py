@@ -164,6 +164,9 @@ class _Run:
         self._journal, self._send = journal, send
         self._on_reply, self._on_tick = on_reply, on_tick
         self._keys = [lane.key for lane in self._admission.lanes]
+        for lane in self._admission.lanes:
+            # Such requests were answered before: they, and not the keys, may be what is refused.
+            lane.works = lane.works or client.accepted
         self._secrets = secrets_of(self._keys)
         self._pending = deque(_Job(request) for request in requests)
         # (when, tie, job): requests that wait for their next try.
@@ -404,13 +407,14 @@ class _Run:
         elif meaning is Meaning.FORBIDDEN:
             self._forbidden(job, lease, message)
         elif meaning is Meaning.RATE_LIMITED:
-            if lane.never_holds(lease.charge):
-                # It was sent alone, and asks for more than there ever is.
+            of_tokens = "token" in message.lower()
+            if of_tokens and verdict.retry_after is None and lane.never_holds(lease.charge):
+                # It was sent alone, and may ask for more than there ever is.
                 job.tries += 1
                 if job.tries >= self._patience.attempts:
                     self._refuse(job, message)
                     return
-            lane.pause(now, lease.since, verdict.retry_after, "token" in message.lower())
+            lane.pause(now, lease.since, verdict.retry_after, of_tokens)
             concurrency.congested(now, lease.since, verdict.retry_after or 0.0)
             self._pending.appendleft(job)
         elif meaning is Meaning.WRONG_TARGET:
@@ -461,7 +465,7 @@ class _Run:
         if verdict.meaning is Meaning.OVERLOADED:
             concurrency.congested(now, lease.since, asked)
             if asked:
-                lease.lane.pause(now, lease.since, asked, of_tokens=False)
+                lease.lane.pause(now, lease.since, verdict.retry_after, of_tokens=False)
         else:
             concurrency.failed()
         # Replies came since its last try, or just before: it is not the endpoint that fails.
@@ -517,7 +521,7 @@ class _Run:
     def _retire(self, lease: Lease, why: str) -> None:
         lane = lease.lane
         if not lane.retired:
-            lane.retired = why
+            lane.retired, lane.spent = why, why.startswith(Meaning.KEY_SPENT.value)
             left = len(self._admission.alive)
             say(f"key {lane.key.number} is not used any more: {why}; {left} left")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.completions.admission import Admission
-from scripts.lib.completions.batches import BatchRun, requests_in_batches
+from scripts.lib.completions.batches import BatchRun, requests_in_batches, reserve_open
 from scripts.lib.completions.budget import Budget
 from scripts.lib.completions.client import Client, Failure, Patience
 from scripts.lib.completions.concurrency import AdaptiveLimit
@@ -102,10 +102,12 @@ class Endpoint:
             in_flight = settings.in_flight or MOST_IN_FLIGHT
             concurrency = AdaptiveLimit(FIRST_IN_FLIGHT, in_flight)
             price = find_price(self._model, url, settings.price)
+        budget = Budget(settings.budget, price, journal.spent(price))
+        reserved = reserve_open(journal, budget)
         self._client = Client(
             lambda: Transport(url, settings.timeout, in_flight),
             Admission(keys, concurrency, settings.requests_per_minute, settings.tokens_per_minute),
-            Budget(settings.budget, price, journal.spent(price)),
+            budget,
             Patience(settings.attempts, settings.outage, settings.drain),
             name=url,
         )
@@ -113,7 +115,8 @@ class Endpoint:
             self._batches = BatchRun(
                 base_url=url,
                 lanes=self._client.admission.lanes,
-                budget=self._client.budget,
+                budget=budget,
+                reserved=reserved,
                 poll=settings.batch.poll,
                 discount=settings.batch.discount,
                 attempts=settings.attempts,

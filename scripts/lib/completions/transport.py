@@ -28,6 +28,8 @@ class Transport:
 
     def __init__(self, base_url: str, timeout: float, connections: int) -> None:
         self._base_url, self._timeout, self._connections = base_url, timeout, connections
+        # Before the deadline, of which nobody knows what the endpoint did until then.
+        self._connect_seconds = min(CONNECT_SECONDS, 0.9 * timeout)
         self._headers: dict[ApiKey, Any] = {}
 
     async def __aenter__(self) -> Send:
@@ -73,7 +75,7 @@ class Transport:
                     self._url,
                     headers=headers,
                     content=body,
-                    extensions={"timeout": {"connect": CONNECT_SECONDS}},
+                    extensions={"timeout": {"connect": self._connect_seconds}},
                 )
                 response = await self._http.send(request)
                 return Answer(response.status_code, response.headers, response.content)
