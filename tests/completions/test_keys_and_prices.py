@@ -133,6 +133,11 @@ def test_an_estimate_encloses_what_it_will_cost(tmp_path: Path) -> None:
         # An endpoint that does not count teaches nothing of lengths.
         journal.record(requests(1, max_tokens=9)[0], {"choices": [{"message": {"content": "x"}}]})
         assert estimate(requests(2, max_tokens=9), journal, Terms(price)).learnt_from == 0
+        # The worst is the worst, though the canary holds the longest.
+        mixed = [requests(1, max_tokens=1000)[0], *requests(9, max_tokens=10)]
+        worst = estimate(mixed, journal, Terms(price, alone=1, discount=0.5)).worst
+        dollars = [price.dollars(one.most) for one in mixed]
+        assert worst.dollars == pytest.approx(dollars[0] + sum(dollars[1:]) / 2)
         for at, one in enumerate(asked[:40]):
             usage = {"prompt_tokens": 8, "completion_tokens": 30 + at}
             choices = [{"message": {"content": "x"}}]

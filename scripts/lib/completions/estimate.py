@@ -126,15 +126,23 @@ def estimate(
 
     prompts = [prompt(key) for key in missing]
     completions = [completion(request) for request in missing.values()]
-    factor = _factor(requests, missing, terms)
+    alone = terms.alone if terms.alone < len(requests) else 0
+    first = {request.key for request in requests[:alone]}
+    factors = [1.0 if key in first else terms.discount for key in missing]
 
     def cost(case: str) -> Cost:
-        usage = Usage(
-            round(sum(getattr(one, case) for one in prompts)),
-            round(sum(getattr(one, case) for one in completions)),
-            len(missing),
-        )
-        return Cost(usage, terms.price and terms.price.dollars(usage) * factor)
+        tokens = [
+            (getattr(prompt, case), getattr(completion, case))
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        usage = Usage(*(round(sum(column)) for column in zip(*tokens, strict=True)))
+        dollars = None
+        if terms.price:
+            dollars = sum(
+                factor * terms.price.dollars(Usage(*of_one))
+                for factor, of_one in zip(factors, tokens, strict=True)
+            )
+        return Cost(usage + Usage(requests=len(missing)), dollars)
 
     return Estimate(
         what, len(wanted), len(missing), len(known), cost("low"), cost("expected"), cost("worst")
@@ -157,15 +165,6 @@ def as_dict(estimates: list[Estimate], price: Price | None) -> dict[str, object]
         "parts": [asdict(one) for one in estimates],
         "total": {case: asdict(cost) for case, cost in total(estimates).items()},
     }
-
-
-def _factor(
-    requests: list[CompletionRequest], missing: Mapping[str, CompletionRequest], terms: Terms
-) -> float:
-    """What the price of a missing reply is multiplied by, in the mean."""
-    first = requests[: terms.alone] if terms.alone < len(requests) else []
-    whole = len({request.key for request in first} & missing.keys())
-    return terms.discount + (1 - terms.discount) * whole / max(1, len(missing))
 
 
 def _prompt_ratio(requests: dict[str, CompletionRequest], known: dict[str, Completion]) -> float:

@@ -15,7 +15,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
 
 # Servers that want no key are given a word; as a word of a reply it must stay.
-SHORTEST_SECRET = 10
+SHORTEST_SECRET, LONGER_THAN_WORDS = 10, 20
 LONGEST_MESSAGE = 300
 
 
@@ -33,8 +33,11 @@ def secrets_of(keys: list[ApiKey]) -> tuple[str, ...]:
 
 
 def _is_secret(key: ApiKey) -> bool:
-    """Whether a key is one: long, and with a digit, which words such as `placeholder` lack."""
-    return len(key.secret) >= SHORTEST_SECRET and any(map(str.isdigit, key.secret))
+    """Whether a key is one: long, or with a digit, which words such as `placeholder` lack."""
+    length = len(key.secret)
+    return length >= LONGER_THAN_WORDS or (
+        length >= SHORTEST_SECRET and any(map(str.isdigit, key.secret))
+    )
 
 
 def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[ApiKey]:
