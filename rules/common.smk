@@ -264,11 +264,15 @@ def client_settings(wildcards):
     return Untracked(json.dumps(config_of(wildcards.task)["label"]["client"]))
 
 
-def label_record(wildcards):
-    """The label request's sampling settings as JSON, for the same rows."""
+def label_parameters(wildcards):
+    """The parameters of a label request as JSON, in the names of the chat completions API."""
     label = config_of(wildcards.task)["label"]
-    names = ("temperature", "top_p", "max_tokens")
-    return json.dumps({name: label[name] for name in names}, sort_keys=True)
+    parameters = {label["max_tokens_name"]: label["max_tokens"]}
+    for name in ("temperature", "top_p"):
+        if label[name] is not None:
+            # 1 and 1.0 are the same request.
+            parameters[name] = float(label[name])
+    return json.dumps({**parameters, **label["extra_body"]}, sort_keys=True)
 
 
 def shards_of(name):

@@ -34,9 +34,7 @@ rule label_instructions:
         model=label_model,
         replies=setting("label/replies"),
         min_tests=setting("label/min_tests"),
-        temperature=setting("label/temperature"),
-        top_p=setting("label/top_p"),
-        max_tokens=setting("label/max_tokens"),
+        parameters=label_parameters,
         seed=lookup("seed", within=config),
         client=client_settings,
         server_log="logs/{task}/label_server.log",
@@ -45,10 +43,9 @@ rule label_instructions:
         """
         python -m {params.module} --task {input.task} --instructions {input.instructions} \
             --endpoint {params.endpoint} --model {params.model:q} \
-            --replies {params.replies} --min-tests {params.min_tests} \
-            --temperature {params.temperature} --top-p {params.top_p} --max-tokens {params.max_tokens} \
-            --seed {params.seed} --client {params.client:q} --journal .cache/completions \
-            --server-log {params.server_log} --output {output} {params.estimate} --log {log}
+            --replies {params.replies} --min-tests {params.min_tests} --seed {params.seed} \
+            --parameters {params.parameters:q} --client {params.client:q} \
+            --journal .cache/completions --server-log {params.server_log} --output {output} {params.estimate} --log {log}
         """
 
 

@@ -28,7 +28,7 @@ rule verify_samples:
         module=as_py_module(),
         sections=task_sections("instruction", "judge"),
         sampling=sampling_record,
-        label_sampling=label_record,
+        label_sampling=label_parameters,
         method=setting("verification/method"),
         support=setting("verification/support"),
         majority=setting("verification/majority"),

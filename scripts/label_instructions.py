@@ -2,8 +2,8 @@
 
     python -m scripts.label_instructions --task tasks/mbpp.yaml \\
         --instructions results/mbpp_instructions.jsonl --endpoint local \\
-        --model results/models/smollm2-135m-instruct --replies 2 --min-tests 1 \\
-        --temperature 0.4 --top-p 0.95 --max-tokens 96 --seed 42 --client "$CLIENT_JSON" \\
+        --model results/models/smollm2-135m-instruct --replies 2 --min-tests 1 --seed 42 \\
+        --parameters '{"max_tokens": 96, "temperature": 0.4}' --client "$CLIENT_JSON" \\
         --journal .cache/completions --server-log logs/mbpp/label_server.log \\
         --output results/mbpp_labeled.jsonl
 
@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.lib.completions.client import Failure
 from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, Question, remote_url
@@ -121,17 +122,6 @@ def parsed_reply(task: Task, asked: Asked, completion: Completion, min_tests: in
         return ParsedReply(reason="unreadable")
 
 
-def sampling_parameters(
-    arguments: argparse.Namespace, temperature: float
-) -> tuple[tuple[str, float | int], ...]:
-    """The sampling parameters of a request, in the names of the chat completions API."""
-    return (
-        ("max_tokens", arguments.max_tokens),
-        ("temperature", temperature),
-        ("top_p", arguments.top_p),
-    )
-
-
 def terms_of(arguments: argparse.Namespace) -> Terms:
     """What replies cost: see `Terms`."""
     settings = arguments.client
@@ -230,7 +220,7 @@ class Labelling:
 def request_of(
     arguments: argparse.Namespace,
     messages: tuple[tuple[str, str], ...],
-    temperature: float,
+    parameters: dict[str, Any],
     sample: int,
 ) -> CompletionRequest:
     """A request to the labelling model."""
@@ -238,7 +228,7 @@ def request_of(
         model=arguments.model,
         model_identity=arguments.model_identity,
         messages=messages,
-        parameters=sampling_parameters(arguments, temperature),
+        parameters=tuple(parameters.items()),
         sample=sample,
     )
 
@@ -248,7 +238,10 @@ def judge_request(
 ) -> CompletionRequest:
     """The request to the judge of a reply; a judgement is no matter of chance."""
     messages = judge_messages(task, asked.instruction.instruction, reply)
-    return request_of(arguments, messages, temperature=0.0, sample=sample)
+    parameters = dict(arguments.parameters)
+    if "temperature" in parameters:
+        parameters["temperature"] = 0.0
+    return request_of(arguments, messages, parameters, sample)
 
 
 def requests_of(
@@ -259,7 +252,7 @@ def requests_of(
         request_of(
             arguments,
             chat_messages(task, task.kind.question(task, asked.instruction.instruction, asked.key)),
-            arguments.temperature,
+            arguments.parameters,
             asked.number,
         )
         for asked in all_asked
@@ -298,10 +291,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="model name, or directory if local")
     parser.add_argument("--replies", type=int, required=True, help="replies an instruction")
     parser.add_argument("--min-tests", type=int, required=True, help="distinct tests of a reply")
-    parser.add_argument("--temperature", type=float, required=True)
-    parser.add_argument("--top-p", type=float, required=True)
-    parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True, help="of the order of options")
+    parser.add_argument("--parameters", type=json.loads, required=True, help="of a request, JSON")
     parser.add_argument("--client", type=ClientSettings.from_json, required=True, help="JSON")
     parser.add_argument("--journal", type=Path, required=True, help="folder of all replies")
     parser.add_argument("--server-log", type=Path, required=True)
@@ -325,7 +316,7 @@ def main(argv: list[str] | None = None) -> None:
             arguments.model,
             arguments.client,
             server_log=arguments.server_log,
-            sampled=arguments.temperature > 0,
+            sampled=arguments.parameters.get("temperature") != 0,
         ) as endpoint:
             labels, dollars = label_all(Labelling(task, arguments, journal, endpoint), all_asked)
         newly_asked = len(journal) - known

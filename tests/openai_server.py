@@ -61,6 +61,10 @@ class Refusal(Exception):
 RATE_LIMIT = error_json("Rate limit reached for requests", "requests", RATE_LIMITED)
 SERVER_ERROR = error_json("The server had an error while processing your request.", "server_error")
 TOO_LONG = "This model's maximum context length is 8192 tokens."
+NOT_THIS_NAME = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+    "'max_completion_tokens' instead."
+)
 NO_QUOTA = "You exceeded your current quota, please check your plan and billing details."
 # The faults that are a status and a body.
 ANSWERS = {
@@ -69,6 +73,7 @@ ANSWERS = {
     "500": (500, SERVER_ERROR),
     "503": (503, error_json("The engine is currently overloaded.", "server_error")),
     "400": (400, error_json(TOO_LONG, INVALID, "context_length_exceeded", "messages")),
+    "max_tokens": (400, error_json(NOT_THIS_NAME, INVALID, "unsupported_parameter", "max_tokens")),
     "403": (403, error_json("You may not send this.", "request_forbidden", "forbidden")),
     "quota": (429, error_json(NO_QUOTA, "insufficient_quota", "insufficient_quota")),
     "garbage": (200, "upstream connect error"),

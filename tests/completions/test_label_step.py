@@ -39,9 +39,7 @@ class Step:
             "model": "scripted",
             "replies": 4,
             "min-tests": 1,
-            "temperature": 0.4,
-            "top-p": 1,
-            "max-tokens": 200,
+            "parameters": json.dumps({"max_tokens": 200, "temperature": 0.4}),
             "seed": 1,
             "client": json.dumps(client_settings(**(client or {}))),
             "journal": self.folder / "journal",
@@ -139,6 +137,21 @@ def test_requests_that_stay_without_a_reply_are_rows_with_a_reason(step: Step) -
     assert step.sent == sent + 4, "only those were asked for again"
     assert [row["reason"] for row in step.rows].count("refused") == 4
     assert "4 invalid as refused" in output
+
+
+def test_a_model_that_wants_other_parameters_gets_them(step: Step) -> None:
+    step.endpoint.fault_for = lambda body, seen: "max_tokens" if "max_tokens" in body else None
+    status, output = step.run()
+    assert (status, step.sent) == (1, 3)
+    assert "Use 'max_completion_tokens' instead.): mend the label section of config.yaml" in output
+    wanted = {"max_completion_tokens": 200, "reasoning": {"effort": "low"}}
+    batch = {"mode": "batch", "batch": {"poll": 0.05, "discount": 0.5}}
+    canary = {"canary": {"replies": 5, "parsed": 0.5}}
+    status, output = step.run({**batch, **canary}, parameters=json.dumps(wanted))
+    assert status == 0, output
+    assert all(body.items() >= wanted.items() for body in step.endpoint.requests[3:])
+    assert "temperature" not in step.endpoint.requests[-1]
+    assert len(step.endpoint.batched) == 4 * number_of_instructions(step) - 5
 
 
 def test_a_budget_stops_with_its_status_and_a_higher_one_goes_on(step: Step) -> None:

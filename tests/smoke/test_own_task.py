@@ -113,10 +113,11 @@ def test_an_estimate_knows_of_the_judge(own_tasks, tmp_path: Path, monkeypatch, 
     instructions = project.rows("results/motto_instructions.jsonl")
     options = (
         "--task tasks/motto.yaml --instructions results/motto_instructions.jsonl --model scripted "
-        "--endpoint openai --min-tests 1 --temperature 0.4 --top-p 1 --max-tokens 50 --seed 1 "
+        "--endpoint openai --min-tests 1 --seed 1 "
         f"--journal {tmp_path / 'journal'} --server-log {tmp_path / 'log'}"
     ).split()
-    options += ["--client", json.dumps(settings), "--output", str(tmp_path / "out")]
+    options += ["--parameters", '{"max_tokens": 50}', "--client", json.dumps(settings)]
+    options += ["--output", str(tmp_path / "out")]
     label_instructions.main([*options, "--replies", "1"])
     rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     usable, sent = sum(not row["reason"] for row in rows), len(endpoint.requests)

@@ -31,6 +31,7 @@ def test_the_defaults_of_the_schema_are_those_of_config_yaml() -> None:
         ({"seed": "many"}, "key 'seed': 'many' is not of type 'integer'"),
         ({"generator": {"training": {"epochs": 0}}}, "key 'generator.training.epochs'"),
         ({"label": {"endpoint": "http://x"}}, "key 'label.endpoint'"),
+        ({"label": {"extra_body": {"n": 2}}}, "key 'label.extra_body': 'n' should not be"),
     ],
 )
 def test_a_wrong_config_is_explained_in_one_line(change: dict, message: str) -> None:

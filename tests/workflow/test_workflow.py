@@ -69,12 +69,29 @@ def test_the_paper_is_planned(fresh: Project) -> None:
         assert f"--max-new-tokens {tokens} " in generate
         label = command_of(commands, "scripts.label_instructions", task)
         assert "--model gpt-3.5-turbo --replies 1" in label
-        assert "--temperature 1.0 --top-p 0.9 --max-tokens 2048" in label
+        parameters = '{"max_tokens": 2048, "temperature": 1.0, "top_p": 0.9}'
+        assert f"--parameters '{parameters}'" in label
         filtered = command_of(commands, "scripts.filter_instructions", task)
         assert "--encoder sentence-transformers/all-mpnet-base-v2 --threshold 0.8" in filtered
         assert "--set paper" in command_of(commands, "scripts.select_seeds", task)
     resources = re.findall(r"rule (train|generate_instructions):.*?gpu=(\d+)", commands, re.DOTALL)
     assert sorted(set(resources)) == [("generate_instructions", "1"), ("train", "8")]
+
+
+def test_the_parameters_of_a_label_request_follow_the_config(fresh: Project) -> None:
+    section = {
+        "endpoint": "openai",
+        "model": "m",
+        "temperature": 1,
+        "top_p": None,
+        "max_tokens_name": "max_completion_tokens",
+        "extra_body": {"reasoning_effort": "low"},
+    }
+    fresh.configure({"label": section})
+    planned = fresh.run("-n", "-p", "results/mbpp_labeled.jsonl").stdout
+    fresh.configure({})
+    wanted = '{"max_completion_tokens": 96, "reasoning_effort": "low", "temperature": 1.0}'
+    assert f"--parameters '{wanted}'" in command_of(planned, "scripts.label_instructions", "mbpp")
 
 
 def command_of(output: str, module: str, task: str) -> str:

@@ -10,6 +10,8 @@ from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
 
 # Part of every key: raise it when the meaning of a journal entry changes.
 KEY_VERSION = 1
+# The names of the limit of a completion: the second one is that of newer OpenAI models.
+LIMITS = ("max_tokens", "max_completion_tokens")
 # A chat's format costs some tokens a message beyond the text.
 TOKENS_OF_A_MESSAGE = 16
 
@@ -20,7 +22,7 @@ class CompletionRequest:
 
     `model` is the name that the endpoint is asked for, `model_identity` what is behind it (the
     checksum of local weights; else the name again). `parameters` are sampling parameters in the
-    names of the chat completions API, `max_tokens` among them. `sample` tells the replies to one
+    names of the chat completions API, one of `LIMITS` among them. `sample` tells the replies to one
     chat apart.
     """
 
@@ -58,7 +60,7 @@ class CompletionRequest:
     @property
     def max_tokens(self) -> int:
         """The most tokens that the completion may have."""
-        return dict(self.parameters)["max_tokens"]
+        return next(value for name, value in self.parameters if name in LIMITS)
 
     @property
     def expected_prompt_tokens(self) -> int:
