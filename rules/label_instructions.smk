@@ -25,6 +25,8 @@ rule label_instructions:
     threads: 8
     resources:
         gpu=int(labels_locally()),
+        # Tasks share the limits of the keys, which each run takes for its own.
+        api=int(not labels_locally()),
         mem="32GB",
         runtime="12h",
     params:
@@ -58,6 +60,7 @@ use rule label_instructions as estimate_labels with:
         "<benchmarks>/{task}/estimate_labels.jsonl"
     resources:
         gpu=0,
+        api=0,
         mem="8GB",
         runtime="1h",
     params:

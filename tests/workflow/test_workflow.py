@@ -94,6 +94,16 @@ def test_the_parameters_of_a_label_request_follow_the_config(fresh: Project) -> 
     assert f"--parameters '{wanted}'" in command_of(planned, "scripts.label_instructions", "mbpp")
 
 
+def test_one_task_at_a_time_asks_an_endpoint(fresh: Project) -> None:
+    fresh.configure({"label": {"endpoint": "openai", "model": "m"}})
+    planned = fresh.run("-n", "results/mbpp_labeled.jsonl").stdout
+    fresh.configure({})
+    assert re.search(r"rule label_instructions:.*?\bapi=1\b", planned, re.DOTALL)
+    for profile in ("default", "slurm"):
+        path = PROJECT / "profiles" / profile / "profile.v9+.yaml"
+        assert yaml.safe_load(path.read_text())["resources"]["api"] == 1
+
+
 def command_of(output: str, module: str, task: str) -> str:
     """The shell command of a module for a task, on one line."""
     text = " ".join(output.replace("\\\n", " ").split())
