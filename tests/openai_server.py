@@ -74,6 +74,8 @@ ANSWERS = {
     "503": (503, error_json("The engine is currently overloaded.", "server_error")),
     "400": (400, error_json(TOO_LONG, INVALID, "context_length_exceeded", "messages")),
     "max_tokens": (400, error_json(NOT_THIS_NAME, INVALID, "unsupported_parameter", "max_tokens")),
+    "402": (402, error_json("Insufficient Balance", INVALID)),
+    "405": (405, "Method Not Allowed"),
     "403": (403, error_json("You may not send this.", "request_forbidden", "forbidden")),
     "quota": (429, error_json(NO_QUOTA, "insufficient_quota", "insufficient_quota")),
     "garbage": (200, "upstream connect error"),
@@ -325,8 +327,8 @@ class Settings:
     fault_for: Callable[[dict, int], str | None] | None = None
     fault_retry_after: float = 0.05
     slow_seconds: float = 1.0
-    # (method, path) -> kind or None for files and batches, with one more kind: "lost", where the
-    # work is done and the connection reset in place of the answer.
+    # (method, path) -> kind or None for files and batches, with two more kinds: "lost", where the
+    # work is done and the connection reset in place of the answer; "cut", a content's first line.
     resource_fault: Callable[[str, str], str | None] | None = None
     keep_bodies: bool = True
     batch_seconds: float = 0.2
@@ -652,7 +654,7 @@ class OpenAIServer(Settings):
         key = api_key(request)
         self._authenticate(key)
         fault = self.resource_fault and self.resource_fault(request.method, request.path)
-        if fault and fault != "lost":
+        if fault and fault not in ("lost", "cut"):
             body = {"model": self.model, "messages": []}
             return await self._fail(fault, request, Call(key, time.monotonic()), body)
         match request.method, *request.path.strip("/").split("/")[1:]:
@@ -665,6 +667,8 @@ class OpenAIServer(Settings):
                 value = self._owned(self.files, name, key).public
             case "GET", "files", name, "content":
                 value = self._owned(self.files, name, key).content
+                if fault == "cut":
+                    value = value[: value.index(b"\n") + 1]
             case "DELETE", "files", name:
                 self._owned(self.files, name, key)
                 del self.files[name]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from scripts.lib.completions.admission import Admission, Cost, Forecast, Lane, Lease
+from scripts.lib.completions.admission import Admission, Demand, Forecast, Lane, Lease
 from scripts.lib.completions.answers import Answer, Unanswered, duration, limit_in
 from scripts.lib.completions.buckets import TokenBucket
 from scripts.lib.completions.budget import Budget, Caps
@@ -190,14 +190,14 @@ def test_there_is_one_cut_a_cool_down() -> None:
 
 def test_a_forecast_starts_at_the_most_and_learns() -> None:
     forecast = Forecast()
-    assert forecast.cost(100, 1000).expected == 1100
+    assert forecast.demand(100, 1000).expected == 1100
     for _ in range(100):
         forecast.learn(100, 80, 200)
-    cost = forecast.cost(100, 1000)
+    cost = forecast.demand(100, 1000)
     assert cost.expected == pytest.approx(280, rel=0.05)
     assert cost.most == pytest.approx(1080, rel=0.05)
     forecast.learn(100, 0, 0)
-    assert forecast.cost(100, 1000) == cost
+    assert forecast.demand(100, 1000) == cost
 
 
 def lane_of(**limits: float | None) -> Lane:
@@ -205,7 +205,7 @@ def lane_of(**limits: float | None) -> Lane:
 
 
 def test_a_lane_learns_its_limits_and_keeps_below_the_configured_ones() -> None:
-    lane, cost = lane_of(requests=600), Forecast().cost(10, 90)
+    lane, cost = lane_of(requests=600), Forecast().demand(10, 90)
     assert lane.ready_at(0.0, cost) == 0.0
     headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "6000"}
     lane.learn(0.0, {**headers, "x-ratelimit-remaining-tokens": "0"})
@@ -213,8 +213,8 @@ def test_a_lane_learns_its_limits_and_keeps_below_the_configured_ones() -> None:
     assert lane.ready_at(0.0, cost) == pytest.approx(60 / 99)
     lane.learn(1.0, {"x-ratelimit-limit-requests": "60000"})
     for _ in range(7):
-        lane.take(1.0, Cost(0, 0))
-    assert lane.ready_at(1.0, Cost(0, 0)) > 1.0, "600 of the config stay the most"
+        lane.take(1.0, Demand(0, 0))
+    assert lane.ready_at(1.0, Demand(0, 0)) > 1.0, "600 of the config stay the most"
 
 
 def test_the_limits_of_a_day_are_not_paced_by() -> None:

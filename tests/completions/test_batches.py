@@ -4,18 +4,22 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from scripts.lib.completions.admission import Lane
-from scripts.lib.completions.batches import TERMINAL, BatchRun
-from scripts.lib.completions.budget import Budget, Caps
+from scripts.lib.completions.batch_api import TERMINAL, BatchApi
+from scripts.lib.completions.batch_files import BatchFiles, BatchState
+from scripts.lib.completions.batches import BatchClient, _BatchRun
+from scripts.lib.completions.budget import Amount, Budget, Caps
 from scripts.lib.completions.client import Report
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import ApiKey
-from scripts.lib.completions.pricing import Price
+from scripts.lib.completions.pricing import Price, Usage
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
 from scripts.lib.errors import UserError
@@ -32,25 +36,22 @@ def server():
         yield server
 
 
-def lanes(*secrets: str) -> list[Lane]:
+def lanes_of(*secrets: str) -> list[Lane]:
     return [Lane(ApiKey(at, secret), None, None) for at, secret in enumerate(secrets, start=1)]
 
 
-def batch_run(server: OpenAIServer, caps: Caps | None = None, **changes: object) -> BatchRun:
-    values = {
-        "base_url": server.url,
-        "lanes": lanes("sk-test"),
-        "budget": Budget(caps or Caps(), PRICE),
-        "poll": 0.02,
-        "discount": 0.5,
-        "attempts": 3,
-        "timeout": 10,
-        "outage": 0.0,
-    }
-    return BatchRun(**{**values, **changes})
+def batch_run(
+    server: OpenAIServer,
+    caps: Caps | None = None,
+    lanes: list[Lane] | None = None,
+    **changes: object,
+) -> BatchClient:
+    api = BatchApi(server.url, lanes or lanes_of("sk-test"), timeout=10)
+    values = {"poll": 0.02, "discount": 0.5, "attempts": 3, "outage": 0.0, "creation": 0.0}
+    return BatchClient(api, Budget(caps or Caps(), PRICE), **{**values, **changes})
 
 
-def submit(run: BatchRun, folder: Path, asked: list[CompletionRequest], name="mbpp") -> Report:
+def submit(run: BatchClient, folder: Path, asked: list[CompletionRequest], name="mbpp") -> Report:
     with Journal(folder, name) as journal:
         return run.complete(asked, journal)
 
@@ -161,11 +162,11 @@ def test_a_cap_bounds_what_is_submitted(tmp_path: Path, server) -> None:
 
 def test_other_keys_are_tried_and_none_left_is_told(tmp_path: Path, server, capfd) -> None:
     server.keys = {"sk-bad-0123456789": KeyState("invalid"), "sk-good": KeyState()}
-    both = lanes("sk-bad-0123456789", "sk-good")
+    both = lanes_of("sk-bad-0123456789", "sk-good")
     assert submit(batch_run(server, lanes=both), tmp_path, requests(4)).done == 4
     assert [bool(lane.retired) for lane in both] == [True, False]
     with pytest.raises(NoKeyLeft):
-        submit(batch_run(server, lanes=lanes("sk-bad-0123456789")), tmp_path, requests(6))
+        submit(batch_run(server, lanes=lanes_of("sk-bad-0123456789")), tmp_path, requests(6))
     said = "".join(capfd.readouterr())
     assert "key 1 is not used any more" in said
     assert "sk-bad-0123456789" not in said
@@ -175,9 +176,7 @@ def test_an_endpoint_without_batches_and_one_that_is_gone_are_told(tmp_path: Pat
     server.url = server.url.replace("/v1", "/v9/v1")
     server.resource_fault = lambda method, path: None
     with pytest.raises(UserError, match="has no Batch API"):
-        run = batch_run(server)
-        run.base_url = server.url
-        submit(run, tmp_path, requests(2))
+        submit(batch_run(server), tmp_path, requests(2))
     server.close()
     with pytest.raises(EndpointDown, match="cannot be reached"):
         submit(batch_run(server), tmp_path / "gone", requests(2))
@@ -215,9 +214,9 @@ def test_a_key_that_is_refused_now_may_have_created_a_batch(tmp_path: Path, serv
         "lost" if (method, path) == ("POST", "/v1/batches") else None
     )
     with pytest.raises(EndpointDown):
-        submit(batch_run(server, lanes=lanes("sk-first")), tmp_path, requests(6))
+        submit(batch_run(server, lanes=lanes_of("sk-first")), tmp_path, requests(6))
     server.resource_fault, server.keys["sk-first"] = None, KeyState("invalid")
-    both = lanes("sk-first", "sk-second")
+    both = lanes_of("sk-first", "sk-second")
     with pytest.raises(UserError, match="may have been created with a key that is refused now"):
         submit(batch_run(server, lanes=both), tmp_path, requests(6))
     assert len(server.batches) == 1
@@ -314,27 +313,198 @@ def test_a_creation_that_is_refused_leaves_nothing_behind(tmp_path: Path, server
         "400" if (method, path) == ("POST", "/v1/batches") else None
     )
     with pytest.raises(UserError, match="the Batch API answers"):
-        submit(batch_run(server, lanes=lanes("sk-test", "sk-other")), tmp_path, requests(6))
+        submit(batch_run(server, lanes=lanes_of("sk-test", "sk-other")), tmp_path, requests(6))
     assert states(tmp_path) == []
 
 
 def test_a_key_that_may_not_use_batches_is_kept(tmp_path: Path, server) -> None:
     server.resource_fault = lambda method, path: "403"
-    both = lanes("sk-test", "sk-other")
+    both = lanes_of("sk-test", "sk-other")
     with pytest.raises(UserError, match="You may not send this"):
         submit(batch_run(server, lanes=both), tmp_path, requests(6))
     assert not any(lane.retired for lane in both)
 
 
-def test_what_another_run_is_creating_is_left_alone(tmp_path: Path, server) -> None:
+def lose_creations(server: OpenAIServer, folder: Path, *args: object) -> None:
+    """Create a batch whose confirmation is lost, and end."""
     server.resource_fault = lambda method, path: (
         "lost" if (method, path) == ("POST", "/v1/batches") else None
     )
     with pytest.raises(EndpointDown):
-        submit(batch_run(server), tmp_path, requests(6), "mbpp")
+        submit(batch_run(server), folder, *args)
     server.resource_fault = None
+
+
+def started(client: BatchClient, journal: Journal, number: int) -> _BatchRun:
+    """A run that asks for so many requests and has done what it could do at once."""
+    run = _BatchRun(client, journal.missing(requests(number)), journal, lambda *_: None)
+    assert not run._all_done()
+    return run
+
+
+def test_what_a_dead_run_has_created_for_another_name_is_not_paid_twice(
+    tmp_path: Path, server
+) -> None:
+    lose_creations(server, tmp_path, requests(6), "mbpp")
     assert submit(batch_run(server), tmp_path, requests(6), "gsm8k").done == 6
-    assert sorted(state["batch_id"] == "" for state in states(tmp_path)) == [False, True]
+    assert set(server.batched.values()) == {1}
+
+
+def test_what_another_run_is_creating_is_waited_for(tmp_path: Path, server) -> None:
+    lose_creations(server, tmp_path, requests(6), "mbpp")
+    with Journal(tmp_path, "mbpp") as creating, Journal(tmp_path, "gsm8k") as journal:
+        other = started(batch_run(server), journal, 8)
+        assert sum(server.batched.values()) == 6 + 2, "but for what is being created"
+        # The first run finds its batch, and both have its replies.
+        assert batch_run(server).complete(requests(6), creating).done == 6
+        assert other.run().done == 8
+    assert set(server.batched.values()) == {1}
+
+
+def test_a_creation_that_takes_its_time_is_waited_for(tmp_path: Path, server) -> None:
+    """A run is killed and started again while the provider still works on it."""
+    lose_creations(server, tmp_path, requests(6))
+    hidden, server.batches = server.batches, {}
+    looks = Counter()
+
+    def appear(method: str, path: str) -> None:
+        looks[path] += method == "GET"
+        if looks["/v1/batches"] == 3:
+            server.batches = hidden
+
+    server.resource_fault = appear
+    assert submit(batch_run(server, creation=60), tmp_path, requests(6)).done == 6
+    assert set(server.batched.values()) == {1}
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated", "cut"])
+def test_a_result_that_comes_damaged_is_asked_for_again(tmp_path: Path, server, fault) -> None:
+    damaged = iter([fault])
+    server.resource_fault = lambda method, path: (
+        next(damaged, None) if path.endswith("/content") else None
+    )
+    run = batch_run(server, outage=60.0)
+    with Journal(tmp_path, "mbpp") as journal:
+        assert run.complete(requests(6), journal).done == 6
+        assert run.budget.spent.usage == journal.spent(None).usage
+    assert next(damaged, None) is None
+    assert set(server.batched.values()) == {1}
+
+
+@pytest.mark.parametrize("fault", ["garbage", "error_in_200", "truncated", "html_502"])
+@pytest.mark.parametrize("call", [("POST", "files"), ("POST", "batches"), ("GET", "batches")])
+def test_what_is_no_object_of_the_api_is_an_outage(tmp_path: Path, server, fault, call) -> None:
+    wrong = iter([fault])
+    server.resource_fault = lambda method, path: (
+        next(wrong, None) if (method, path.split("/")[2]) == call else None
+    )
+    assert submit(batch_run(server, outage=60.0), tmp_path, requests(3)).done == 3
+    assert set(server.batched.values()) == {1}
+
+
+def test_a_key_that_may_not_use_batches_does_not_hold_up_the_others(tmp_path, server) -> None:
+    server.keys = {"sk-one": KeyState("forbidden"), "sk-two": KeyState()}
+    both = lanes_of("sk-one", "sk-two")
+    server.resource_fault = lambda method, path: (
+        "500" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server, lanes=both), tmp_path, requests(4))
+    server.resource_fault = None
+    assert submit(batch_run(server, lanes=both), tmp_path, requests(4)).done == 4
+
+
+@pytest.mark.parametrize(("status", "told"), [("402", "accepts none"), ("405", "no Batch API")])
+def test_errors_of_the_batch_api_mean_what_they_mean_elsewhere(tmp_path, server, status, told):
+    server.resource_fault = lambda method, path: status
+    with pytest.raises(UserError, match=told):
+        submit(batch_run(server), tmp_path, requests(4))
+
+
+def test_who_collects_a_batch_does_not_pay_for_it(tmp_path: Path, server) -> None:
+    """Each has a cap that its own requests fill."""
+    server.batch_seconds = 0.4
+    with Journal(tmp_path, "a") as journal:
+        started(batch_run(server, Caps(requests=10)), journal, 10)
+    second = batch_run(server, Caps(requests=6))
+    assert submit(second, tmp_path, requests(16)[9:], "b").done == 7
+    with Journal(tmp_path, "a") as a, Journal(tmp_path, "b") as b:
+        assert a.spent(None).usage.requests == 10
+        assert b.spent(None).usage == second.budget.spent.usage
+        assert b.spent(None).usage.requests == 6
+    assert set(server.batched.values()) == {1}
+
+
+def test_two_runs_that_collect_one_batch_count_it_once(tmp_path: Path, server) -> None:
+    server.batch_seconds = 1.0
+    with Journal(tmp_path, "a") as a, Journal(tmp_path, "b") as b:
+        runs = [started(batch_run(server), journal, 500) for journal in (a, b)]
+        threads = [threading.Thread(target=run.run) for run in runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [run._report.done for run in runs] == [500, 500]
+        assert a.spent(None).usage.requests == 500
+        assert b.spent(None).usage.requests == 0
+        assert runs[0]._budget.spent.usage == a.spent(None).usage
+    assert set(server.batched.values()) == {1}
+
+
+def test_a_kill_while_a_batch_is_collected_counts_nothing_twice(
+    tmp_path: Path, server, monkeypatch
+) -> None:
+    server.batch_row_fault = lambda name: 200 if int(name, 16) % 2 else None
+    write = BatchFiles._write
+
+    def killed(files: BatchFiles, state: BatchState) -> None:
+        if state.collected:
+            raise KeyboardInterrupt
+        write(files, state)
+
+    monkeypatch.setattr(BatchFiles, "_write", killed)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            submit(batch_run(server, attempts=1), tmp_path, requests(8))
+    monkeypatch.undo()
+    submit(batch_run(server, attempts=1), tmp_path, requests(8))
+    with Journal(tmp_path, "mbpp") as journal:
+        assert journal.spent(None).usage.requests == sum(server.batched.values())
+
+
+def test_a_second_reply_was_paid_for(tmp_path: Path, server) -> None:
+    """What was in a batch was asked for in another way meanwhile."""
+    with Journal(tmp_path, "mbpp") as journal:
+        run = started(batch_run(server), journal, 5)
+        usage = {"prompt_tokens": 3, "completion_tokens": 2}
+        reply = {"choices": [{"message": {"content": "first"}}], "usage": usage}
+        journal.record(requests(5)[0], reply)
+        assert run.run().done == 5
+        assert journal[requests(5)[0].key].text == "first"
+        assert journal.spent(None).usage.requests == 6
+
+
+def test_what_nobody_wants_any_more_ends_and_is_counted(tmp_path: Path, server) -> None:
+    """A cancelled batch gives the part of its reservation back that it has not cost."""
+    server.batch_fate = lambda ordinal: "cancelled"
+    with Journal(tmp_path, "mbpp") as journal:
+        started(batch_run(server, Caps(requests=22)), journal, 20)
+    time.sleep(0.2)
+    run = batch_run(server, Caps(requests=22))
+    with Journal(tmp_path, "mbpp") as journal:
+        run.settle_open(journal)
+        assert run.budget.spent.usage.requests == journal.spent(None).usage.requests == 10
+        assert run.budget.reserve(Amount(Usage(requests=12))) is None
+        assert run.budget.reserve(Amount(Usage(requests=1))) is not None
+
+
+def test_a_batch_that_no_key_knows_holds_up_nothing_else(tmp_path: Path, server, capfd) -> None:
+    server.batch_seconds = 0.2
+    with Journal(tmp_path, "mbpp") as journal:
+        started(batch_run(server), journal, 4)
+    server.batches.clear()
+    assert submit(batch_run(server), tmp_path, requests(7)[4:]).done == 3
+    assert "left alone, since nothing of it is wanted: no key knows" in capfd.readouterr().err
 
 
 def test_answers_that_are_no_replies_are_counted_as_paid(tmp_path: Path, server) -> None:

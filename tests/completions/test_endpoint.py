@@ -36,7 +36,7 @@ SETTINGS = ClientSettings(
 @pytest.fixture
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with OpenAIServer(latency=0.02) as server:
-        monkeypatch.setattr(Endpoint, "_serve", lambda self, requests: server.url)
+        monkeypatch.setattr(Endpoint, "_serve", lambda self, requests, in_flight: server.url)
         with Endpoint("local", "m", SETTINGS, server_log=tmp_path, sampled=False) as endpoint:
             yield endpoint, server
 
@@ -87,10 +87,10 @@ def test_what_an_open_batch_holds_is_not_asked_for_again(tmp_path: Path, monkeyp
         with pytest.raises(EndpointDown):
             ask(batch)
         assert (len(server.requests), len(server.batches)) == (5, 1)
-        server.resource_fault = None
         monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
         with pytest.raises(UserError, match="15 of the missing replies are in open batches"):
             ask(replace(batch, mode="live"))
+        server.resource_fault = None
         assert ask(replace(batch, canary=Canary(10, 0.0))) == {}
         assert len(journal) == 20
         assert (len(server.requests), len(server.batches)) == (5, 1)
@@ -115,10 +115,13 @@ def test_a_batch_that_nobody_wants_any_more_is_in_the_budget(tmp_path: Path, mon
 
         with pytest.raises(EndpointDown):
             ask(settings, 50)
-        server.resource_fault = None
         with pytest.raises(BudgetReached, match="12, 3 are spent and 9 reserved for open batches"):
             ask(replace(settings, mode="live"), 60)
         assert (len(server.requests), len(server.batched)) == (3, 9)
+        server.resource_fault = None
+        # Now it is known what the batch has cost, though nobody has asked for its replies.
+        with pytest.raises(BudgetReached, match="12, 12 are spent"):
+            ask(replace(settings, mode="live"), 60)
         assert ask(settings, 50) == {}
 
 

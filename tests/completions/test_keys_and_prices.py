@@ -87,8 +87,9 @@ def test_a_key_file_in_the_original_form(tmp_path: Path) -> None:
         ('{"available": ["sk-1"]} // ours', "is not JSON"),
         ('{"available": "sk-1"}', "'available' must be a list of keys"),
         ('["sk-1"]', "'available' must be a list of keys"),
-        ('{"available": [], "aborted": ["sk-1"]}', "holds no key"),
-        (None, "there is no such key file"),
+        ('{"available": [], "aborted": ["sk-1"]}', "all keys of .* are aborted"),
+        ('{"available": [""]}', "holds no key: put one there"),
+        (None, "is no key file"),
     ],
 )
 def test_a_broken_key_file_is_named_and_not_shown(tmp_path: Path, content, message: str) -> None:

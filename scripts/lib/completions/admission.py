@@ -4,13 +4,16 @@ Nothing here waits or reads a clock: whoever sends asks with the time, and hears
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scripts.lib.completions.answers import limit_in
+from scripts.lib.completions.answers import Meaning, limit_in
 from scripts.lib.completions.buckets import TokenBucket
 from scripts.lib.completions.concurrency import AdaptiveLimit
 from scripts.lib.completions.keys import ApiKey
+from scripts.lib.completions.stops import NoKeyLeft
+from scripts.lib.console import say
 
 # Pauses of a key after a 429 that names none: doubled each time, up to the last.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 60.0
@@ -24,7 +27,7 @@ CAUTION_STEP, FORGET = 0.25, 0.002
 
 
 @dataclass(frozen=True)
-class Cost:
+class Demand:
     """Tokens that a request is thought to take, and the most that it can take."""
 
     expected: float
@@ -38,18 +41,18 @@ class Forecast:
         self._completion: float | None = None
         self._prompt_ratio = 1.0
 
-    def cost(self, prompt: int, max_tokens: int) -> Cost:
-        """The cost of a request with about `prompt` tokens; as much as it may be, at first."""
+    def demand(self, prompt: int, max_tokens: int) -> Demand:
+        """The demand of a request with about `prompt` tokens; as much as it may be, at first."""
         about = prompt * self._prompt_ratio
         # Prompts differ: those to come may take as many as thought, though others took fewer.
         most = max(about, prompt) + max_tokens
         completion = max_tokens if self._completion is None else self._completion
-        return Cost(min(most, about + completion), most)
+        return Demand(min(most, about + completion), most)
 
     def learn(self, prompt: int, prompt_tokens: int, completion_tokens: int) -> None:
-        """Take a reply into account."""
+        """Take a reply into account, unless its endpoint does not count (no tokens at all)."""
         if not prompt_tokens + completion_tokens:
-            return  # An endpoint that does not count.
+            return
         if self._completion is None:
             self._completion = completion_tokens
             self._prompt_ratio = prompt_tokens / max(1, prompt)
@@ -70,9 +73,8 @@ class Lane:
         # 0: a request counts for what it is thought to take; 1: for the most that it may take.
         self._caution = 0.0
         self.open = 0
-        self.retired = ""
-        # Retired because its account cannot pay: it may still read what was paid for.
-        self.spent = False
+        # Why the key is not used any more.
+        self.retired: Meaning | None = None
         # Whether a request was answered that it may send.
         self.works = False
         self._forbidden = 0
@@ -82,12 +84,17 @@ class Lane:
             self._buckets[what] = TokenBucket(self._configured[what], now)
         return self._buckets.get(what)
 
-    def charge(self, cost: Cost) -> Cost:
-        """What a request counts for."""
-        careful = cost.expected + self._caution * (cost.most - cost.expected)
-        return Cost(careful, cost.most)
+    @property
+    def may_read(self) -> bool:
+        """Whether the key may still ask for what was paid for: an account without money may."""
+        return self.retired in (None, Meaning.KEY_SPENT)
 
-    def ready_at(self, now: float, charge: Cost) -> float:
+    def charge(self, demand: Demand) -> Demand:
+        """What a request counts for."""
+        careful = demand.expected + self._caution * (demand.most - demand.expected)
+        return Demand(careful, demand.most)
+
+    def ready_at(self, now: float, charge: Demand) -> float:
         """When a request that counts for so many tokens may be sent."""
         ready = max(now, self.paused_until)
         if bucket := self._bucket("requests", now):
@@ -96,7 +103,7 @@ class Lane:
             ready = max(ready, bucket.ready_at(now, charge.expected, charge.most))
         return ready
 
-    def take(self, now: float, charge: Cost) -> None:
+    def take(self, now: float, charge: Demand) -> None:
         """Count a request as sent."""
         self.open += 1
         if bucket := self._bucket("requests", now):
@@ -105,7 +112,7 @@ class Lane:
             bucket.take(now, charge.expected, charge.most)
 
     def settle(
-        self, now: float, since: float, charge: Cost, requests: float, tokens: float
+        self, now: float, since: float, charge: Demand, requests: float, tokens: float
     ) -> None:
         """Count what a request has taken, in place of what it counted for since it was sent."""
         self.open -= 1
@@ -151,7 +158,7 @@ class Lane:
         if of_tokens:
             self._caution = min(1.0, self._caution + CAUTION_STEP)
 
-    def never_holds(self, charge: Cost) -> bool:
+    def never_holds(self, charge: Demand) -> bool:
         """Whether a request may take more than the tokens of a whole minute."""
         bucket = self._buckets.get("tokens")
         return bucket is not None and charge.most > bucket.in_a_minute
@@ -175,13 +182,38 @@ class Lane:
         self._caution *= 1 - FORGET
 
 
+def alive(lanes: Sequence[Lane]) -> list[Lane]:
+    """The lanes whose key is still good."""
+    return [lane for lane in lanes if lane.retired is None]
+
+
+def retire(lane: Lane, lanes: Sequence[Lane], why: Meaning, message: str) -> None:
+    """Use a lane's key no more, and say so once."""
+    if lane.retired is None:
+        lane.retired = why
+        say(
+            f"key {lane.key.number} is not used any more: {why.value} ({message}); "
+            f"{len(alive(lanes))} left"
+        )
+
+
+def no_key_left(endpoint: str, lanes: Sequence[Lane]) -> NoKeyLeft:
+    """The stop of a run whose keys are all retired."""
+    reasons = Counter(lane.retired.value for lane in lanes if lane.retired is not None)
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    return NoKeyLeft(
+        f"{endpoint} accepts none of the keys ({listed}): put a valid one into "
+        f"{lanes[0].key.source} and run the same command again"
+    )
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to send one request, with one key."""
 
     lane: Lane
     since: float
-    charge: Cost
+    charge: Demand
 
 
 class Admission:
@@ -205,7 +237,7 @@ class Admission:
     @property
     def alive(self) -> list[Lane]:
         """The lanes whose key is still good."""
-        return [lane for lane in self.lanes if not lane.retired]
+        return alive(self.lanes)
 
     def admit(self, now: float, prompt: int, max_tokens: int) -> Lease | float:
         """A lease for a request, or the time at which to ask again (infinity: when one is closed).
@@ -214,18 +246,18 @@ class Admission:
         """
         if self.concurrency.open >= self.concurrency.limit:
             return math.inf
-        cost = self.forecast.cost(prompt, max_tokens)
+        demand = self.forecast.demand(prompt, max_tokens)
         lane, ready = None, math.inf
         for candidate in self.lanes:
-            if candidate.retired:
+            if candidate.retired is not None:
                 continue
-            at = candidate.ready_at(now, candidate.charge(cost))
+            at = candidate.ready_at(now, candidate.charge(demand))
             if lane is None or (at, candidate.open) < (ready, lane.open):
                 lane, ready = candidate, at
         assert lane is not None, "no key is left"
         if ready > now:
             return ready
-        lease = Lease(lane, now, lane.charge(cost))
+        lease = Lease(lane, now, lane.charge(demand))
         lane.take(now, lease.charge)
         self.concurrency.opened(now)
         return lease

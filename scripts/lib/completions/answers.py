@@ -96,7 +96,9 @@ def judge(answer: Answer) -> Verdict:
 def _meaning(status: int, error: dict[str, Any], message: str, waits: bool) -> Meaning:
     if status == 402:
         return Meaning.KEY_SPENT
-    if status in (403, 429) and _is_spent(error, message.lower(), waits):
+    if _names_quota(error) or (
+        status in (403, 429) and _speaks_of_quota(error, message.lower(), waits)
+    ):
         return Meaning.KEY_SPENT
     if status == 401:
         return Meaning.KEY_REFUSED
@@ -106,7 +108,7 @@ def _meaning(status: int, error: dict[str, Any], message: str, waits: bool) -> M
     if status == 429:
         too_large = any(words in message.lower() for words in TOO_LARGE_WORDS)
         return Meaning.REFUSED if too_large else Meaning.RATE_LIMITED
-    if status in (404, 405):
+    if status in (404, 405, 501):
         return Meaning.WRONG_TARGET
     if status in (503, 529):
         return Meaning.OVERLOADED
@@ -115,11 +117,13 @@ def _meaning(status: int, error: dict[str, Any], message: str, waits: bool) -> M
     return Meaning.REFUSED
 
 
-def _is_spent(error: dict[str, Any], message: str, waits: bool) -> bool:
-    """Whether an account cannot pay any more, rather than having to wait."""
-    codes = {str(error.get("code")), str(error.get("type"))}
-    if codes & QUOTA_CODES:
-        return True
+def _names_quota(error: dict[str, Any]) -> bool:
+    """Whether the code of an error is one of accounts that cannot pay."""
+    return bool({str(error.get("code")), str(error.get("type"))} & QUOTA_CODES)
+
+
+def _speaks_of_quota(error: dict[str, Any], message: str, waits: bool) -> bool:
+    """Whether an error without a code says that an account cannot pay, and need not wait."""
     passes = waits or any(words in message for words in PASSES_WORDS)
     named = isinstance(error.get("code"), str)
     return not (passes or named) and any(words in message for words in QUOTA_WORDS)

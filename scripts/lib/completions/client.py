@@ -10,12 +10,12 @@ import heapq
 import json
 import random
 import signal
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from scripts.lib.completions.admission import Admission, Lease
+from scripts.lib.completions.admission import Admission, Lane, Lease, no_key_left, retire
 from scripts.lib.completions.answers import Answer, Meaning, Unanswered, Verdict, judge, kept
 from scripts.lib.completions.budget import NO_AMOUNT, Amount, Budget
 from scripts.lib.completions.entries import now_text
@@ -24,7 +24,7 @@ from scripts.lib.completions.keys import redacted, secrets_of
 from scripts.lib.completions.meter import Meter
 from scripts.lib.completions.pricing import NOTHING, Usage, usage_of
 from scripts.lib.completions.request import CompletionRequest
-from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted, NoKeyLeft
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted
 from scripts.lib.completions.transport import Connect, Send
 from scripts.lib.console import say
 from scripts.lib.errors import UserError
@@ -234,7 +234,7 @@ class _Run:
             if self._open and (not self._client.replied or self._outage()):
                 return float("inf")
             if not self._admission.alive:
-                self._stop(self._no_key_left())
+                self._stop(no_key_left(self._client.name, self._admission.lanes))
                 break
             if self._outage() and self._has_fresh():
                 # Whether the endpoint works shows a request that has never failed.
@@ -315,6 +315,7 @@ class _Run:
         if not job.attempts:
             job.successes_before = self._successes
         content = json.dumps(request.body(), ensure_ascii=False).encode("utf-8", "replace")
+        self._journal.record_sent(request, lost=job.lost + most.usage, price=self._budget.price)
         answer = None
         try:
             answer = await self._send(lease.lane.key, content)
@@ -402,10 +403,10 @@ class _Run:
         now, lane, concurrency = self._loop.time(), lease.lane, self._admission.concurrency
         meaning = verdict.meaning
         if meaning in (Meaning.KEY_SPENT, Meaning.KEY_REFUSED):
-            self._retire(lease, f"{meaning.value} ({message})")
+            retire(lane, self._admission.lanes, meaning, message)
             self._pending.appendleft(job)
         elif meaning is Meaning.FORBIDDEN:
-            self._forbidden(job, lease, message)
+            self._forbidden(job, lane, message)
         elif meaning is Meaning.RATE_LIMITED:
             of_tokens = "token" in message.lower()
             if of_tokens and verdict.retry_after is None and lane.never_holds(lease.charge):
@@ -430,10 +431,10 @@ class _Run:
         else:
             self._passing_fault(job, lease, verdict, message, now)
 
-    def _forbidden(self, job: _Job, lease: Lease, message: str) -> None:
+    def _forbidden(self, job: _Job, lane: Lane, message: str) -> None:
         """Give up the key, or the request when it was forbidden twice while others were not."""
-        if lease.lane.is_forbidden(job.forbidden):
-            self._retire(lease, f"{Meaning.KEY_REFUSED.value} ({message})")
+        if lane.is_forbidden(job.forbidden):
+            retire(lane, self._admission.lanes, Meaning.KEY_REFUSED, message)
             self._pending.appendleft(job)
         elif job.forbidden:
             self._refuse(job, message)
@@ -518,22 +519,7 @@ class _Run:
             secrets=self._secrets,
         )
 
-    def _retire(self, lease: Lease, why: str) -> None:
-        lane = lease.lane
-        if not lane.retired:
-            lane.retired, lane.spent = why, why.startswith(Meaning.KEY_SPENT.value)
-            left = len(self._admission.alive)
-            say(f"key {lane.key.number} is not used any more: {why}; {left} left")
-
     # Why a run stops.
-
-    def _no_key_left(self) -> NoKeyLeft:
-        reasons = Counter(lane.retired.partition(" (")[0] for lane in self._admission.lanes)
-        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
-        return NoKeyLeft(
-            f"{self._client.name} accepts none of the keys ({listed}): put a valid one into "
-            "OPENAI_API_KEY and run the same command again"
-        )
 
     def _unreachable(self, message: str) -> EndpointDown:
         return EndpointDown(
@@ -599,10 +585,12 @@ class _Run:
             if again:
                 cut_short()
                 return
-            say(
-                f"{number.name}: waiting up to {self._patience.drain:g} s for "
-                f"{len(self._open)} open requests; nothing more is sent"
+            drain = (
+                f"waiting up to {self._patience.drain:g} s for {len(self._open)} open requests; "
+                if self._open
+                else ""
             )
+            say(f"{number.name}: {drain}nothing more is sent")
             self._woken.set()
             self._loop.call_later(self._patience.drain, cut_short)
 

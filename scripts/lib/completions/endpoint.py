@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.completions.admission import Admission
-from scripts.lib.completions.batches import BatchRun, requests_in_batches, reserve_open
+from scripts.lib.completions.batch_api import BatchApi
+from scripts.lib.completions.batches import BatchClient, keys_in_batches
 from scripts.lib.completions.budget import Budget
 from scripts.lib.completions.client import Client, Failure, Patience
 from scripts.lib.completions.concurrency import AdaptiveLimit
@@ -52,7 +53,7 @@ class Endpoint:
         self._settings, self._server_log, self._sampled = settings, server_log, sampled
         self._stack = ExitStack()
         self._client: Client | None = None
-        self._batches: BatchRun | None = None
+        self._batches: BatchClient | None = None
 
     def __enter__(self) -> "Endpoint":
         return self
@@ -74,27 +75,31 @@ class Endpoint:
         if not missing:
             return {}
         client = self._client or self._open(question.requests, journal)
-        in_batches = requests_in_batches(journal, client.name, missing.keys())
-        if in_batches and self._batches is None:
+        # What has ended of open batches is collected when the endpoint is opened.
+        missing = journal.missing(question.requests)
+        in_batches = keys_in_batches(journal.folder, client.name, missing.keys())
+        by_batch = self._settings.mode == "batch" and self._kind != "local"
+        if in_batches and not by_batch:
             # Do not pay again, one by one, for what an open batch is paid for already.
             raise UserError(
-                f"{in_batches} of the missing replies are in open batches: set label.client.mode "
-                "to batch and run again to collect them, or remove their files in the folder "
-                "'batches' of the journal to ask for them once more"
+                f"{len(in_batches)} of the missing replies are in open batches: set "
+                "label.client.mode to batch and run again to collect them, or remove their files "
+                "in the folder 'batches' of the journal to ask for them once more"
             )
-        asking = Asking(question, journal, client, self._batches, self._settings)
+        batches = self._batches if by_batch else None
+        asking = Asking(question, journal, client, batches, self._settings)
         if self._kind == "local":
             # On our own hardware nothing is paid for a reply, but much for an idle server.
             return asking.with_canary_on_the_way(len(missing))
-        return asking.with_canary_first(len(missing), skip=in_batches > 0)
+        return asking.with_canary_first(len(missing), skip=bool(in_batches))
 
     # Opening.
 
     def _open(self, requests: list[CompletionRequest], journal: Journal) -> Client:
         settings = self._settings
         if self._kind == "local":
-            url, keys = self._serve(requests), [ApiKey(1, "local")]
             in_flight = settings.in_flight or LOCAL_IN_FLIGHT
+            url, keys = self._serve(requests, in_flight), [ApiKey(1, "local")]
             # We know what the server bears: it is ours, and of this machine.
             concurrency, price = AdaptiveLimit(in_flight, in_flight), OWN_HARDWARE
         else:
@@ -103,7 +108,6 @@ class Endpoint:
             concurrency = AdaptiveLimit(FIRST_IN_FLIGHT, in_flight)
             price = find_price(self._model, url, settings.price)
         budget = Budget(settings.budget, price, journal.spent(price))
-        reserved = reserve_open(journal, budget)
         self._client = Client(
             lambda: Transport(url, settings.timeout, in_flight),
             Admission(keys, concurrency, settings.requests_per_minute, settings.tokens_per_minute),
@@ -111,25 +115,22 @@ class Endpoint:
             Patience(settings.attempts, settings.outage, settings.drain),
             name=url,
         )
-        if settings.mode == "batch" and self._kind != "local":
-            self._batches = BatchRun(
-                base_url=url,
-                lanes=self._client.admission.lanes,
-                budget=budget,
-                reserved=reserved,
+        if self._kind != "local":
+            self._batches = BatchClient(
+                BatchApi(url, self._client.admission.lanes, settings.timeout),
+                budget,
                 poll=settings.batch.poll,
                 discount=settings.batch.discount,
                 attempts=settings.attempts,
-                timeout=settings.timeout,
                 outage=settings.outage,
             )
+            self._batches.settle_open(journal)
         return self._client
 
-    def _serve(self, requests: list[CompletionRequest]) -> str:
+    def _serve(self, requests: list[CompletionRequest], in_flight: int) -> str:
         check_model_name(self._model)
         if self._sampled:
             check_that_it_samples(self._model)
-        in_flight = self._settings.in_flight or LOCAL_IN_FLIGHT
         tokens = tokens_in_flight(requests, in_flight)
         return self._stack.enter_context(serve(self._model, self._server_log, tokens))
 
@@ -137,7 +138,9 @@ class Endpoint:
         if self._client is None or not self._settings.update_key_file:
             return
         if self._settings.key_file is not None:
-            retired = [lane.key for lane in self._client.admission.lanes if lane.retired]
+            retired = [
+                lane.key for lane in self._client.admission.lanes if lane.retired is not None
+            ]
             move_to_aborted(self._settings.key_file, retired)
 
 

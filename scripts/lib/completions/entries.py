@@ -1,15 +1,26 @@
-"""The entries of a journal: replies, requests that stay without one, and what each has cost."""
+"""The entries of a journal: requests that were sent, replies, failures, and what each has cost."""
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.lib.completions.budget import Amount, amount_of
 from scripts.lib.completions.pricing import NOTHING, Price, Usage, usage_of
 from scripts.lib.completions.request import CompletionRequest
 
-_START = b'{"key": "'
-_KEY = slice(len(_START), len(_START) + 64)
+# What the lines of replies, of failures and of requests that were sent begin with; the key follows.
+REPLY, FAILED, SENT = "key", "failed", "sent"
+_STARTS = {kind: f'{{"{kind}": "'.encode() for kind in (REPLY, FAILED, SENT)}
+_KEY_LENGTH = 64
+
+
+class Line(NamedTuple):
+    """A line of a journal: what kind of entry it is, and the key of its request."""
+
+    kind: str
+    key: str
+    content: bytes
 
 
 def now_text() -> str:
@@ -45,6 +56,20 @@ def reply_entry(
     }
 
 
+def sent_entry(
+    request: CompletionRequest, name: str, *, price: Price | None, lost: Usage
+) -> dict[str, Any]:
+    """The entry of a request that is being sent: see `Journal.record_sent`."""
+    return {
+        SENT: request.key,
+        "received": now_text(),
+        "for": name,
+        "model": request.model,
+        "price": price and price.as_dict(),
+        "lost": lost.as_dict(),
+    }
+
+
 def failure_entry(
     key: str,
     model: str,
@@ -76,7 +101,7 @@ def cost_alone(reply: dict[str, Any]) -> dict[str, Any]:
         reply.get("for", ""),
         "second reply",
         price=reply.get("price"),
-        attempts=[],
+        attempts=reply.get("attempts") or [],
         lost=used_in(reply) + lost_in(reply),
     )
     return failure | {"received": reply["received"]}
@@ -119,15 +144,42 @@ def line_of(entry: dict[str, Any], secrets: tuple[str, ...] = ()) -> bytes:
     return line + b"\n"
 
 
-def key_in(line: bytes) -> str | None:
-    """The key of a reply's line; `None` for a failure's.
+class BrokenLine(ValueError):
+    """A line that is no entry."""
 
-    Raises `ValueError`, `LookupError` or `TypeError` for a broken line.
+
+def line_in(content: bytes) -> Line:
+    """What a line holds. Raises `BrokenLine`."""
+    for kind, start in _STARTS.items():
+        end = len(start) + _KEY_LENGTH
+        if content.startswith(start) and content[end : end + 1] == b'"' and content[-2:] == b"}\n":
+            return Line(kind, content[len(start) : end].decode("ascii", "replace"), content)
+    try:
+        entry = json.loads(content)
+        for kind in _STARTS:
+            if kind in entry:
+                return Line(kind, str(entry[kind]), content)
+        # Entries of the first form had the parsed completion beside the response.
+        return Line(REPLY, str(entry["completion"]["key"]), content)
+    except (ValueError, LookupError, TypeError) as error:
+        raise BrokenLine from error
+
+
+def settled(lines: Iterable[Line]) -> Iterator[Line]:
+    """The replies and failures of a file's lines.
+
+    What was sent, and has no end in the file, was cut off by a kill or is in flight: a failure,
+    since it may have been paid for.
     """
-    if line.startswith(_START) and line.endswith(b"}\n"):
-        return line[_KEY].decode("ascii")
-    entry = json.loads(line)
-    if "failed" in entry:
-        return None
-    # Entries of the first form had the parsed completion beside the response.
-    return entry["key"] if "key" in entry else entry["completion"]["key"]
+    unsettled: dict[str, bytes] = {}
+    for line in lines:
+        if line.kind == SENT:
+            unsettled[line.key] = line.content
+            continue
+        unsettled.pop(line.key, None)
+        yield line
+    for key, content in unsettled.items():
+        sent = json.loads(content)
+        del sent[SENT]
+        entry = {FAILED: key, **sent, "reason": "cut off", "attempts": []}
+        yield Line(FAILED, key, line_of(entry))

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,11 +22,16 @@ from typing import IO, Any, NamedTuple
 
 from scripts.lib.completions.budget import NO_AMOUNT, Amount
 from scripts.lib.completions.entries import (
+    REPLY,
+    BrokenLine,
+    Line,
     cost_in,
     failure_entry,
-    key_in,
+    line_in,
     line_of,
     reply_entry,
+    sent_entry,
+    settled,
 )
 from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.completions.request import (
@@ -36,6 +42,7 @@ from scripts.lib.completions.request import (
 )
 from scripts.lib.console import say
 from scripts.lib.errors import UserError
+from scripts.lib.locks import lock
 
 SAY_EVERY_SECONDS = 30.0
 # Replies in flight must find room: below this nothing more is sent.
@@ -68,20 +75,6 @@ def stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
 
 
-def lock(file: IO[bytes], kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool | None:
-    """Take the kernel's lock on an open file if it is free; whether it was.
-
-    `None` on a file system that has no locks.
-    """
-    try:
-        fcntl.flock(file, kind)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
 class Journal:
     """The replies in a folder, by the key of their request. Use it as a context manager.
 
@@ -98,13 +91,14 @@ class Journal:
         # Open for reading; the one that was used last stands at the end.
         self._handles: dict[Path, IO[bytes]] = {}
         self._own: IO[bytes] | None = None
+        self._claim: IO[bytes] | None = None
         self._end = 0
         self._unsynced = False
 
     def __enter__(self) -> "Journal":
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._claim = open(self._folder / f".{self._name}.lock", "ab")
         if self._writes:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._claim = open(self._folder / f".{self._name}.lock", "ab")
             self._wait_for_claim()
         self.refresh()
         return self
@@ -124,6 +118,7 @@ class Journal:
 
     def _wait_for_claim(self) -> None:
         said = -SAY_EVERY_SECONDS
+        assert self._claim is not None
         # Without locks two runs may pay for the same replies; files of their own keep them safe.
         while lock(self._claim) is False:
             if time.monotonic() - said >= SAY_EVERY_SECONDS:
@@ -155,13 +150,10 @@ class Journal:
                     break
                 start = file.read_up_to
                 try:
-                    key = key_in(line)
-                except (ValueError, LookupError, TypeError) as error:
-                    raise UserError(
-                        f"{path}: the line at byte {start} is not a journal entry: remove the line "
-                        "(its reply will be asked again), the other replies are kept"
-                    ) from error
-                if key is not None:
+                    kind, key, _ = line_in(line)
+                except BrokenLine as error:
+                    raise _broken(path, start) from error
+                if kind == REPLY:
                     self._places[key] = _Place(file, start, len(line))
                 file.read_up_to += len(line)
 
@@ -183,10 +175,7 @@ class Journal:
             return json.loads(line)
         except ValueError as error:
             place = self._places[key]
-            raise UserError(
-                f"{place.file.path}: the entry at byte {place.start} is broken: remove the line "
-                "(its reply will be asked again), the other replies are kept"
-            ) from error
+            raise _broken(place.file.path, place.start) from error
 
     def _read(self, place: _Place) -> bytes:
         path = place.file.path
@@ -201,11 +190,9 @@ class Journal:
         entry = self.entry(key)
         try:
             return completion_of(key, entry["request"]["model"], entry["response"])
-        except NotACompletion as error:
-            raise UserError(
-                f"{self._places[key].file.path}: the entry of {key} holds no reply: "
-                "remove its line (it will be asked again)"
-            ) from error
+        except (NotACompletion, LookupError, TypeError) as error:
+            place = self._places[key]
+            raise _broken(place.file.path, place.start) from error
 
     def missing(self, requests: Iterable[CompletionRequest]) -> dict[str, CompletionRequest]:
         """Those requests to which there is no reply yet, by their keys."""
@@ -237,18 +224,20 @@ class Journal:
         lost: Usage = NOTHING,
         discount: float = 1.0,
         secrets: tuple[str, ...] = (),
+        name: str | None = None,
     ) -> None:
         """Append a reply: its whole request, the endpoint's raw answer, and what it cost.
 
         `headers` are those that matter, `attempts` the tries with their times, `lost` the most
         that tries without a reply have cost, `discount` what the reply's price is multiplied by.
-        `secrets` are blotted out, whatever the endpoint repeats. Raises `OSError` where it cannot
-        be written; the file then ends with its last whole line.
+        `secrets` are blotted out, whatever the endpoint repeats. `name` is what it was asked for,
+        where that is not the journal's own. Raises `OSError` where it cannot be written; the file
+        then ends with its last whole line.
         """
         entry = reply_entry(
             request,
             response,
-            self._name,
+            name or self._name,
             headers=headers or {},
             price=price,
             discount=discount,
@@ -256,6 +245,15 @@ class Journal:
             lost=lost,
         )
         self._places[request.key] = self._append(line_of(entry, secrets))
+
+    def record_sent(
+        self, request: CompletionRequest, *, lost: Usage, price: Price | None = None
+    ) -> None:
+        """Append that a request is being sent, and the most that it may cost with its tries so far.
+
+        It counts until a reply or a failure of the request follows it: so a kill forgets no cost.
+        """
+        self._append(line_of(sent_entry(request, self._name, lost=lost, price=price)))
 
     def record_failure(
         self,
@@ -266,12 +264,13 @@ class Journal:
         lost: Usage,
         price: Price | None = None,
         secrets: tuple[str, ...] = (),
+        name: str | None = None,
     ) -> None:
         """Append that a request has no reply, and the most that its tries have cost anyway."""
         entry = failure_entry(
             request.key,
             request.model,
-            self._name,
+            name or self._name,
             reason,
             price=price and price.as_dict(),
             attempts=attempts,
@@ -316,6 +315,11 @@ class Journal:
         state = os.statvfs(self._folder)
         return state.f_bavail * state.f_frsize >= FREE_BYTES
 
+    def is_claimed(self, name: str) -> bool:
+        """Whether another process asks for replies in that name right now."""
+        with open(self._folder / f".{name}.lock", "ab") as claim:
+            return lock(claim) is False
+
     @property
     def name(self) -> str:
         """What the replies are asked for."""
@@ -327,27 +331,45 @@ class Journal:
         return self._folder
 
 
-def entries(folder: Path, name: str | None = None) -> Iterator[dict[str, Any]]:
-    """The whole entries of a folder, file by file: all, or those that were asked for in a `name`.
+def _broken(path: Path, start: int) -> UserError:
+    """The error of a line that begins at a byte of a file."""
+    number = path.read_bytes()[:start].count(b"\n") + 1
+    return UserError(
+        f"{path}: line {number} is not a journal entry: remove it, or have `python -m "
+        "scripts.print_journal --compact` do so (its reply is asked again, all others are kept)"
+    )
 
-    Broken lines are passed over. Nobody compacts the folder meanwhile.
+
+def entries(
+    folder: Path, name: str | None = None, holding: str = "", broken: Counter[Path] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The replies and failures of a folder, file by file, with what is in flight as failures.
+
+    All, or those that were asked for in a `name` and those whose line holds a text. Broken lines
+    are passed over, and counted in `broken`. Nobody compacts the folder meanwhile.
     """
     # Parsing all lines would take long; how a name is written depends on the rest of its line.
-    wanted = {json.dumps(name, ensure_ascii=ascii).encode() for ascii in (True, False)}
+    written = {json.dumps(name, ensure_ascii=ascii).encode() for ascii in (True, False)}
+    held = holding.encode()
     with contextlib.ExitStack() as stack:
         # Who may only read the folder does so without the lock.
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError):
             # A shared lock on a network file system wants the file to be readable.
             reading = stack.enter_context(open(folder / COMPACTING_LOCK, "a+b"))
             lock(reading, fcntl.LOCK_SH)
         for path in files_in(folder):
-            for line in whole_lines(path):
-                if name is not None and not any(written in line for written in wanted):
+            for _, _, content in settled(lines_of(path, broken)):
+                if held not in content:
                     continue
-                with contextlib.suppress(ValueError):
-                    entry = json.loads(line)
-                    if name is None or entry.get("for") == name:
-                        yield entry
+                if name is not None and not any(text in content for text in written):
+                    continue
+                try:
+                    entry = json.loads(content)
+                except ValueError:
+                    _count(broken, path)
+                    continue
+                if name is None or entry.get("for") == name:
+                    yield entry
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -360,7 +382,18 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in paths if path.name not in replaced]
 
 
-def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, but for one that a kill has torn."""
+def lines_of(path: Path, broken: Counter[Path] | None = None) -> Iterator[Line]:
+    """The lines of a file, but for one that a kill has torn, and broken ones, which are counted."""
     with open(path, "rb") as file:
-        yield from (line for line in file if line.endswith(b"\n"))
+        for content in file:
+            if not content.endswith(b"\n"):
+                return
+            try:
+                yield line_in(content)
+            except BrokenLine:
+                _count(broken, path)
+
+
+def _count(broken: Counter[Path] | None, path: Path) -> None:
+    if broken is not None:
+        broken[path] += 1

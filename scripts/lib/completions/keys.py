@@ -11,32 +11,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.lib.completions.stops import NoKeyLeft
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
+from scripts.lib.locks import locked_folder
 
 # Servers that want no key are given a word; as a word of a reply it must stay.
-SHORTEST_SECRET, LONGER_THAN_WORDS = 10, 20
+SHORTEST_SECRET = 8
+NO_SECRETS = {"dontcare", "localhost", "lm-studio", "no-key-required", "not-needed", "placeholder"}
 LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key; messages call it by its `number`, counted from 1."""
+    """A key; messages call it by its `number`, counted from 1, and name its `source`."""
 
     number: int
     secret: str = field(repr=False)
+    source: str = "OPENAI_API_KEY"
 
 
 def secrets_of(keys: list[ApiKey]) -> tuple[str, ...]:
     """What must not be written to any file; words such as `EMPTY` are no secrets."""
-    return tuple(key.secret for key in keys if _is_secret(key))
-
-
-def _is_secret(key: ApiKey) -> bool:
-    """Whether a key is one: long, or with a digit, which words such as `placeholder` lack."""
-    length = len(key.secret)
-    return length >= LONGER_THAN_WORDS or (
-        length >= SHORTEST_SECRET and any(map(str.isdigit, key.secret))
+    return tuple(
+        key.secret
+        for key in keys
+        if len(key.secret) >= SHORTEST_SECRET and key.secret.lower() not in NO_SECRETS
     )
 
 
@@ -45,10 +45,14 @@ def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[Api
 
     `OPENAI_API_KEYS` holds several, parted by commas or spaces, `OPENAI_API_KEY` one. The file has
     the original's form, `{"available": [...], "aborted": [...]}`; only the available ones are used.
-    Raises `UserError` where there is none, or one that no header can carry.
+    Raises `NoKeyLeft` where all keys of a file are aborted, `UserError` where there is no key at
+    all, or one that no header can carry.
     """
     if key_file is not None:
-        secrets, where = _read_key_file(key_file)["available"], f"{key_file}: 'available'"
+        listed = _read_key_file(key_file)
+        secrets, where = listed["available"], f"'available' in {key_file}"
+        if listed["aborted"] and not any(secrets):
+            raise NoKeyLeft(f"all keys of {key_file} are aborted: put a valid one into 'available'")
     elif environment.get("OPENAI_API_KEYS", "").strip():
         secrets = re.split(r"[,\s]+", environment["OPENAI_API_KEYS"].strip(" ,\n\t"))
         where = "OPENAI_API_KEYS"
@@ -57,7 +61,7 @@ def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[Api
     secrets = list(dict.fromkeys(secret for secret in secrets if secret))
     if not secrets:
         raise UserError(
-            f"{where} holds no key"
+            f"{key_file}: 'available' holds no key: put one there"
             if key_file is not None
             else "OPENAI_API_KEY is not set: export it (or OPENAI_API_KEYS, or name a "
             "label.client.key_file), or set 'label.endpoint: local' in config.yaml"
@@ -65,14 +69,14 @@ def load_keys(environment: Mapping[str, str], key_file: Path | None) -> list[Api
     for number, secret in enumerate(secrets, start=1):
         if not (secret.isascii() and secret.isprintable() and " " not in secret):
             raise UserError(f"{where}: key {number} holds a character that no key has: mend it")
-    return [ApiKey(number, secret) for number, secret in enumerate(secrets, start=1)]
+    return [ApiKey(number, secret, where) for number, secret in enumerate(secrets, start=1)]
 
 
 def _read_key_file(path: Path) -> dict[str, list[str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such key file: mend label.client.key_file") from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise UserError(f"{path}: is no key file: mend label.client.key_file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not text") from error
     except ValueError as error:
@@ -91,22 +95,23 @@ def _read_key_file(path: Path) -> dict[str, list[str]]:
 def move_to_aborted(path: Path, retired: list[ApiKey]) -> None:
     """Rewrite a key file with the retired keys under `aborted`; its owner and mode stay.
 
-    Keys that were added meanwhile stay where they are.
+    Keys that were added meanwhile stay where they are. Two runs do so one after the other.
     """
-    content = _read_key_file(path)
     secrets = {key.secret for key in retired}
-    moved = [secret for secret in content["available"] if secret in secrets]
-    if not moved:
-        return
-    content["available"] = [key for key in content["available"] if key not in secrets]
-    content["aborted"] = list(dict.fromkeys([*content["aborted"], *moved]))
-    state = path.stat()
-    with atomic_file(path, mode=0o600) as stream:
-        json.dump(content, stream, indent=2)
-        stream.write("\n")
-        os.chmod(stream.fileno(), state.st_mode & 0o777)
-        if os.geteuid() == 0:
-            os.chown(stream.fileno(), state.st_uid, state.st_gid)
+    with locked_folder(path.parent):
+        content = _read_key_file(path)
+        moved = [secret for secret in content["available"] if secret in secrets]
+        if not moved:
+            return
+        content["available"] = [key for key in content["available"] if key not in secrets]
+        content["aborted"] = list(dict.fromkeys([*content["aborted"], *moved]))
+        state = path.stat()
+        with atomic_file(path, mode=0o600) as stream:
+            json.dump(content, stream, indent=2)
+            stream.write("\n")
+            os.chmod(stream.fileno(), state.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.chown(stream.fileno(), state.st_uid, state.st_gid)
 
 
 def redacted(text: str, keys: list[ApiKey]) -> str:

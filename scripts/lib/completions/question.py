@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.lib.completions.batches import BatchRun
+from scripts.lib.completions.batches import BatchClient
 from scripts.lib.completions.client import Client, Failure, Report
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.request import Completion, CompletionRequest, completion_of
@@ -42,7 +42,7 @@ class Asking:
         question: Question,
         journal: Journal,
         client: Client,
-        batches: BatchRun | None,
+        batches: BatchClient | None,
         settings: ClientSettings,
     ) -> None:
         self._question, self._journal = question, journal
