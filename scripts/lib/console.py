@@ -100,6 +100,12 @@ def _disk_is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error) or "os error 28" in str(error)
 
 
+def _leave(number: int, frame: object) -> None:
+    """Unwind on SIGTERM; another one must not disturb what is cleared up on the way."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def run_step(main: Callable[[], None]) -> None:
     """Run the `main` of a step's script and leave the process with its exit status.
 
@@ -116,7 +122,7 @@ def run_step(main: Callable[[], None]) -> None:
         except OSError as error:
             sys.exit(f"error: {_explain(error) or error}")
         _terminal = _tee.terminal
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, _leave)
     end_with_snakemake()
     status = 1
     try:

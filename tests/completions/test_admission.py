@@ -269,6 +269,7 @@ class Script:
     chance: random.Random
     faults: dict[str, float]
     dead_keys: set[str]
+    headers: dict[str, str] = field(default_factory=dict)
     sent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     # What was charged to each key: when its request was sent, and its tokens.
     charged: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -307,7 +308,8 @@ class Script:
         self._charge(key, len(text) // 4 + completion, now)
         usage = {"prompt_tokens": len(text) // 4, "completion_tokens": completion}
         choice = {"message": {"content": "hi"}, "finish_reason": "stop"}
-        return Answer(200, {}, json.dumps({"choices": [choice], "usage": usage}).encode())
+        content = json.dumps({"choices": [choice], "usage": usage})
+        return Answer(200, self.headers, content.encode())
 
     def _charge(self, key: ApiKey, tokens: int, now: float) -> None:
         self.tokens += tokens
@@ -321,13 +323,14 @@ class Script:
             raise Unanswered("no answer in time", charged=True)
         if kind == "unreachable":
             raise Unanswered("no connection", charged=False)
-        return Answer(int(kind), {"retry-after": "2"}, b'{"error": {"message": "no"}}')
+        headers = {**self.headers, "retry-after": "2"}
+        return Answer(int(kind), headers, b'{"error": {"message": "no"}}')
 
 
 probability = st.floats(0, 0.2)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     number=st.integers(1, 60),
@@ -336,6 +339,7 @@ probability = st.floats(0, 0.2)
     in_flight=st.integers(1, 30),
     per_minute=st.one_of(st.none(), st.integers(5, 600)),
     tokens_per_minute=st.one_of(st.none(), st.integers(500, 50_000)),
+    stated=st.booleans(),
     faults=st.fixed_dictionaries(
         dict.fromkeys(("429", "500", "503", "400", "403", "timeout", "unreachable"), probability)
     ),
@@ -355,11 +359,19 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
     in_flight,
     per_minute,
     tokens_per_minute,
+    stated,
     faults,
     caps,
 ) -> None:
+    """Limits are those of the config, or those that the endpoint states in its answers."""
     secrets = [f"key-{at}" for at in range(keys)]
     script = Script(random.Random(seed), faults, set(secrets[:dead]))
+    given_limits = per_minute, tokens_per_minute
+    if stated:
+        # What ends without an answer before the first one counts for nothing.
+        faults["timeout"], given_limits = 0.0, (None, None)
+        named = {"requests": per_minute, "tokens": tokens_per_minute}
+        script.headers = {f"x-ratelimit-limit-{what}": str(at) for what, at in named.items() if at}
     price = Price(1.0, 10.0, "config")
 
     @asynccontextmanager
@@ -371,8 +383,7 @@ def test_no_limit_is_exceeded_and_every_row_has_one_end(
         Admission(
             [ApiKey(at, secret) for at, secret in enumerate(secrets, start=1)],
             AdaptiveLimit(4, in_flight),
-            per_minute,
-            tokens_per_minute,
+            *given_limits,
         ),
         Budget(caps, price),
         Patience(attempts=3, outage=300, drain=5),

@@ -1,6 +1,7 @@
 """The label step as users run it: canary, budget, keys, estimate, batches, signals, traces."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -269,9 +270,32 @@ def test_a_terminated_step_keeps_what_was_in_flight(step: Step) -> None:
     assert sent < step.sent
 
 
+def test_a_preempted_job_drains(step: Step) -> None:
+    """Slurm sends SIGTERM to all processes: Snakemake and its bash are gone at once."""
+    step.endpoint.latency = lambda body: 0.05 if step.endpoint.answered.total() < 4 else 3.0
+    snakemake = step.folder / "snakemake"
+    snakemake.write_text('#!/bin/bash\n"$@"\ntrue\n')
+    snakemake.chmod(0o755)
+    process = subprocess.Popen(
+        [snakemake, *map(str, step.command({"canary": {"replies": 0, "parsed": 0}}))],
+        cwd=step.project.path,
+        env=step.environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    while step.endpoint.answered.total() < 4 or step.endpoint.in_flight < 4:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert b"waiting up to 20 s for 4 open requests" in output
+    received = int(re.search(rb"stopped: (\d+) replies received", output)[1])
+    assert received == step.endpoint.counts[200] >= 8
+    assert step.endpoint.counts["disconnected"] == 0
+
+
 def test_the_progress_tells_what_is_going_on(step: Step) -> None:
     """On a terminal, where it is drawn all the time."""
-    import os
     import pty
 
     step.endpoint.latency = lambda body: 0.05

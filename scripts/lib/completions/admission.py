@@ -124,7 +124,7 @@ class Lane:
             bucket.settle(now, since, charge.expected, charge.most, counted)
 
     def learn(self, now: float, headers: Mapping[str, str]) -> None:
-        """Follow the limits that an answer states; those of the config stay the most."""
+        """Follow the limits that an answer to this key states; the config's stay the most."""
         for what, configured in self._configured.items():
             stated = limit_in(headers, what)
             if stated is None:
@@ -137,6 +137,12 @@ class Lane:
                 bucket.resize(now, limit)
             if stated.remaining is not None:
                 bucket.report(now, stated.remaining)
+
+    def suppose(self, now: float, other: "Lane") -> None:
+        """Take the limits of another key for this one's, until it hears its own."""
+        for what, bucket in other._buckets.items():
+            if self._bucket(what, now) is None:
+                self._buckets[what] = TokenBucket(bucket.limit, now)
 
     def pause(self, now: float, sent_at: float, seconds: float | None, of_tokens: bool) -> None:
         """Rest after a 429: as long as it asks for, else longer each time.
@@ -261,6 +267,16 @@ class Admission:
         lane.take(now, lease.charge)
         self.concurrency.opened(now)
         return lease
+
+    def learn(self, lane: Lane, now: float, headers: Mapping[str, str]) -> None:
+        """Follow the limits that an answer states.
+
+        Keys that have heard of none are thought to have the same: until their first answers come,
+        many of their requests may be on the way.
+        """
+        lane.learn(now, headers)
+        for other in self.lanes:
+            other.suppose(now, lane)
 
     def close(self, lease: Lease, now: float, tokens: float, reached: bool = True) -> None:
         """Give a lease back. `tokens` is what the request took.

@@ -33,7 +33,7 @@ class TokenBucket:
         self._sum = 0.0
         self._agreed_until = float("-inf")
         self._set(limit_per_minute)
-        self._level, self._at = self.capacity, now
+        self._level, self._at, self._since = self.capacity, now, now
 
     def _set(self, limit_per_minute: float) -> None:
         self.limit = limit_per_minute
@@ -84,6 +84,10 @@ class TokenBucket:
 
     def settle(self, now: float, since: float, expected: float, most: float, taken: float) -> None:
         """Count what a request that was sent at `since` has taken, in place of what was thought."""
+        if since < self._since:
+            # It was sent before the limit was known, and has counted for nothing yet.
+            self.take(now, taken, taken)
+            return
         self._advance(now)
         self._level = min(self.capacity, self._level + expected - taken)
         for slot in reversed(self._slots):

@@ -336,13 +336,13 @@ class _Run:
             self._replied(job, lease, most, answer, verdict.response, began)
             return
         taken = most.usage if verdict.charged else Usage(requests=1)
+        if answer is not None:
+            self._admission.learn(lease.lane, self._loop.time(), answer.headers)
         self._settle(lease, most, taken, verdict.reached)
         job.lost += taken
         message = redacted(verdict.message, self._keys)
         job.attempts.append(self._attempt(began, lease, message))
         self._last_message = message
-        if answer is not None:
-            lease.lane.learn(self._loop.time(), answer.headers)
         self._meter.count(self._loop.time(), 0)
         self._handle(job, lease, verdict, message)
 
@@ -369,9 +369,10 @@ class _Run:
         began: str,
     ) -> None:
         now, usage = self._loop.time(), usage_of(response, job.request.most)
-        self._settle(lease, most, usage)
         lane, concurrency = lease.lane, self._admission.concurrency
-        lane.learn(now, answer.headers)
+        # First, so that the request counts against the limits that it has told.
+        self._admission.learn(lane, now, answer.headers)
+        self._settle(lease, most, usage)
         lane.succeeded()
         concurrency.replied(now, now - lease.since)
         self._admission.forecast.learn(
@@ -575,16 +576,19 @@ class _Run:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Drain on SIGTERM and SIGINT; a second one, or the end of the grace, cuts it short."""
+        """Drain on SIGTERM and SIGINT; Ctrl-C once more, or the end of the grace, cuts it short.
+
+        SIGTERM often comes twice: to the whole process group, and then from who sees Snakemake end.
+        """
 
         def heard(number: signal.Signals) -> None:
-            again = isinstance(self._report.stop, Interrupted)
+            if isinstance(self._report.stop, Interrupted):
+                if number is signal.SIGINT:
+                    cut_short()
+                return
             self._report.stop = Interrupted(
                 f"stopped by {number.name}: run the same command again to go on", number
             )
-            if again:
-                cut_short()
-                return
             drain = (
                 f"waiting up to {self._patience.drain:g} s for {len(self._open)} open requests; "
                 if self._open
