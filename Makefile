@@ -42,8 +42,11 @@ estimate: .venv/ready
 	@test -n "$(TASK)" || { echo "error: name the task, make estimate TASK=mbpp"; exit 1; }
 	$(SNAKEMAKE) results/$(TASK)/label_estimate.json --forcerun estimate_labels $(SNAKEMAKE_FLAGS)
 
+# make journal JOURNAL_FLAGS=--compact
+JOURNAL_FLAGS ?=
+
 journal: .venv/ready
-	@$(IN_VENV) python -m scripts.print_journal
+	@$(IN_VENV) python -m scripts.print_journal $(JOURNAL_FLAGS)
 
 funnel: .venv/ready
 	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)

@@ -9,6 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
+from scripts.lib.completions.settings import check_client
 from scripts.lib.dataset_rows import dataset_name, names_of_datasets
 from scripts.lib.errors import UserError
 from scripts.lib.schema import check_against_schema
@@ -77,6 +78,11 @@ def seed_source_of(name):
     return source
 
 
+def labels_locally():
+    """Whether the labelling model runs on our own hardware."""
+    return config["label"]["endpoint"] == "local"
+
+
 @cache
 def config_of(name):
     """The config of a task: its section of `tasks` laid over the others."""
@@ -92,6 +98,8 @@ def config_of(name):
     update_config(merged, own)
     source = f"config.yaml with tasks.{name}"
     checked(check_against_schema, merged, CONFIG_SCHEMA, source)
+    if not labels_locally():
+        checked(check_client, merged["label"]["client"], source)
     verification, replies = merged["verification"], merged["label"]["replies"]
     if verification["method"] == "agreement" and verification["support"] > replies:
         raise WorkflowError(
@@ -328,11 +336,6 @@ def fetched_label_model(wildcards):
     return (
         fetched(config_of(wildcards.task)["label"]["model"]) if labels_locally() else []
     )
-
-
-def labels_locally():
-    """Whether the labelling model runs on our own hardware."""
-    return config["label"]["endpoint"] == "local"
 
 
 # What changes no row, or what the rows tell themselves, and the card therefore leaves out.

@@ -22,11 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.completions.batches import keys_in_batches, reserved_for_batches
+from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.client import Failure
-from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, Question, remote_url
-from scripts.lib.completions.estimate import Estimate, Terms, as_dict, estimate, total
+from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, remote_url
+from scripts.lib.completions.estimate import (
+    Estimate,
+    Terms,
+    as_dict,
+    estimate,
+    total,
+    within_budget,
+)
 from scripts.lib.completions.journal import Journal
-from scripts.lib.completions.pricing import find_price
+from scripts.lib.completions.pricing import Price, find_price
+from scripts.lib.completions.question import Question
 from scripts.lib.completions.request import Completion, CompletionRequest
 from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.console import counts, run_step, say, step_parser
@@ -122,6 +132,38 @@ def parsed_reply(task: Task, asked: Asked, completion: Completion, min_tests: in
         return ParsedReply(reason="unreadable")
 
 
+@dataclass(frozen=True)
+class Requests:
+    """Makes the requests of a task to the labelling model.
+
+    `identity` is what is behind the model's name, `parameters` are those of the chat completions
+    API.
+    """
+
+    task: Task
+    model: str
+    identity: str
+    parameters: dict[str, Any]
+
+    def of_reply(self, asked: Asked) -> CompletionRequest:
+        """The request for a reply."""
+        question = self.task.kind.question(self.task, asked.instruction.instruction, asked.key)
+        return self._request(chat_messages(self.task, question), self.parameters, asked.number)
+
+    def of_judgement(self, asked: Asked, reply: str, sample: int = 0) -> CompletionRequest:
+        """The request to the judge of a reply; a judgement is no matter of chance."""
+        certain = {name: 0.0 for name in ("temperature",) if name in self.parameters}
+        messages = judge_messages(self.task, asked.instruction.instruction, reply)
+        return self._request(messages, self.parameters | certain, sample)
+
+    def _request(
+        self, messages: tuple[tuple[str, str], ...], parameters: dict[str, Any], sample: int
+    ) -> CompletionRequest:
+        return CompletionRequest(
+            self.model, self.identity, messages, tuple(parameters.items()), sample
+        )
+
+
 def terms_of(arguments: argparse.Namespace) -> Terms:
     """What replies cost: see `Terms`."""
     settings = arguments.client
@@ -134,68 +176,78 @@ def terms_of(arguments: argparse.Namespace) -> Terms:
 
 
 def estimates(
-    task: Task, arguments: argparse.Namespace, all_asked: list[Asked], journal: Journal
+    requests: Requests,
+    all_asked: list[Asked],
+    journal: Journal,
+    terms: Terms,
+    min_tests: int,
 ) -> list[Estimate]:
     """What the missing replies will cost, and where there is a judge, the missing judgements.
 
     Of a reply that is missing the judge's request is thought as long as the reply itself is.
     """
-    terms = terms_of(arguments)
-    requests = requests_of(task, all_asked, arguments)
-    replies = estimate(requests, journal, terms)
-    if "judge" not in task.spec:
+    of_replies = [requests.of_reply(asked) for asked in all_asked]
+    wanted = {request.key for request in of_replies}
+    in_batches = keys_in_batches(journal.folder, remote_url(), wanted)
+    replies = estimate(of_replies, journal, terms, in_batches=in_batches)
+    if "judge" not in requests.task.spec:
         return [replies]
     to_judge, more = [], {}
-    for asked, request in zip(all_asked, requests, strict=True):
+    for asked, request in zip(all_asked, of_replies, strict=True):
         if completion := journal.get(request.key):
-            parsed = parsed_reply(task, asked, completion, arguments.min_tests)
+            parsed = parsed_reply(requests.task, asked, completion, min_tests)
             if not parsed.reason:
-                to_judge.append(judge_request(task, arguments, asked, parsed.output))
+                to_judge.append(requests.of_judgement(asked, parsed.output))
         else:
             # Told apart by the number of the reply, whose text is not known.
-            awaited = judge_request(task, arguments, asked, "", sample=asked.number)
+            awaited = requests.of_judgement(asked, "", sample=asked.number)
             to_judge.append(awaited)
             more[awaited.key] = replies.length
     return [replies, estimate(to_judge, journal, terms, "judgements", more)]
 
 
-def write_estimate(found: list[Estimate], arguments: argparse.Namespace) -> None:
-    """Print what the missing replies will cost, and write it to the output."""
-    price = terms_of(arguments).price
-    with atomic_file(arguments.output) as stream:
+def write_estimate(
+    found: list[Estimate], price: Price | None, caps: Caps, journal: Journal, output: Path
+) -> None:
+    """Print what the missing replies will cost, and whether that fits; write it to a file."""
+    with atomic_file(output) as stream:
         json.dump(as_dict(found, price), stream, indent=2)
         stream.write("\n")
     say(f"price: {price.source if price else 'unknown: set label.client.price'}")
     for line in (line for one in found for line in one.lines()):
         say(line)
+    costs = total(found)
     if len(found) > 1:
-        say("; ".join(f"{case} in all: {cost}" for case, cost in total(found).items()))
+        say("; ".join(f"{case} in all: {cost}" for case, cost in costs.items()))
+    spent = journal.spent(price) + reserved_for_batches(journal)
+    for line in within_budget(caps, spent, costs):
+        say(line)
 
 
 @dataclass
 class Labelling:
     """Asks the labelling model of a task, and knows what came of it."""
 
-    task: Task
-    arguments: argparse.Namespace
+    requests: Requests
+    min_tests: int
     journal: Journal
     endpoint: Endpoint
 
     def replies(self, all_asked: list[Asked]) -> tuple[list[CompletionRequest], dict[str, Failure]]:
         """Get the replies to all instructions into the journal: the requests, and the failures."""
-        requests = requests_of(self.task, all_asked, self.arguments)
+        requests = [self.requests.of_reply(asked) for asked in all_asked]
         asked_by_key = dict(zip((request.key for request in requests), all_asked, strict=True))
 
-        def of_use(request: CompletionRequest, completion: Completion) -> bool:
-            return not self.parsed(asked_by_key[request.key], completion).reason
+        def defect(request: CompletionRequest, completion: Completion) -> str:
+            return self.parsed(asked_by_key[request.key], completion).reason
 
         return requests, self.endpoint.ask(
-            Question("label_instructions", requests, of_use), self.journal
+            Question("label_instructions", requests, defect), self.journal
         )
 
     def parsed(self, asked: Asked, completion: Completion) -> ParsedReply:
         """What a completion holds as the reply to an instruction."""
-        return parsed_reply(self.task, asked, completion, self.arguments.min_tests)
+        return parsed_reply(self.requests.task, asked, completion, self.min_tests)
 
     def judgements(self, all_asked: list[Asked], parsed: list[ParsedReply]) -> list[str]:
         """What the judge says of each reply, "" for those that could not be parsed.
@@ -203,10 +255,10 @@ class Labelling:
         A judge that gives no answer has not accepted.
         """
         texts = [""] * len(parsed)
-        if "judge" not in self.task.spec:
+        if "judge" not in self.requests.task.spec:
             return texts
         wanted = {
-            at: judge_request(self.task, self.arguments, all_asked[at], reply.output)
+            at: self.requests.of_judgement(all_asked[at], reply.output)
             for at, reply in enumerate(parsed)
             if not reply.reason
         }
@@ -217,50 +269,8 @@ class Labelling:
         return texts
 
 
-def request_of(
-    arguments: argparse.Namespace,
-    messages: tuple[tuple[str, str], ...],
-    parameters: dict[str, Any],
-    sample: int,
-) -> CompletionRequest:
-    """A request to the labelling model."""
-    return CompletionRequest(
-        model=arguments.model,
-        model_identity=arguments.model_identity,
-        messages=messages,
-        parameters=tuple(parameters.items()),
-        sample=sample,
-    )
-
-
-def judge_request(
-    task: Task, arguments: argparse.Namespace, asked: Asked, reply: str, sample: int = 0
-) -> CompletionRequest:
-    """The request to the judge of a reply; a judgement is no matter of chance."""
-    messages = judge_messages(task, asked.instruction.instruction, reply)
-    parameters = dict(arguments.parameters)
-    if "temperature" in parameters:
-        parameters["temperature"] = 0.0
-    return request_of(arguments, messages, parameters, sample)
-
-
-def requests_of(
-    task: Task, all_asked: list[Asked], arguments: argparse.Namespace
-) -> list[CompletionRequest]:
-    """The requests for all replies, in their order."""
-    return [
-        request_of(
-            arguments,
-            chat_messages(task, task.kind.question(task, asked.instruction.instruction, asked.key)),
-            arguments.parameters,
-            asked.number,
-        )
-        for asked in all_asked
-    ]
-
-
-def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label], float]:
-    """The rows of all replies, sorted by id, and the dollars that the task has cost so far.
+def label_all(labelling: Labelling, all_asked: list[Asked]) -> list[Label]:
+    """The rows of all replies, sorted by id.
 
     A request that stays without a reply gives a row with the reason why.
     """
@@ -277,10 +287,10 @@ def label_all(labelling: Labelling, all_asked: list[Asked]) -> tuple[list[Label]
     ]
     judgements = labelling.judgements(all_asked, parsed)
     labels = [
-        make_label(labelling.task, *of_reply)
+        make_label(labelling.requests.task, *of_reply)
         for of_reply in zip(all_asked, requests, completions, parsed, judgements, strict=True)
     ]
-    return sorted(labels, key=lambda label: label.id), labelling.journal.spent(None).dollars
+    return sorted(labels, key=lambda label: label.id)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -304,11 +314,14 @@ def main(argv: list[str] | None = None) -> None:
     task = load_task(arguments.task)
     instructions = list(read_rows(arguments.instructions, Instruction))
     local = arguments.endpoint == "local"
-    arguments.model_identity = fingerprint(arguments.model) if local else arguments.model
+    identity = fingerprint(arguments.model) if local else arguments.model
+    requests = Requests(task, arguments.model, identity, arguments.parameters)
     all_asked = replies_to_ask(instructions, arguments.replies, arguments.seed)
     with Journal(arguments.journal, task.name, writes=not arguments.estimate) as journal:
         if arguments.estimate:
-            write_estimate(estimates(task, arguments, all_asked, journal), arguments)
+            terms = terms_of(arguments)
+            found = estimates(requests, all_asked, journal, terms, arguments.min_tests)
+            write_estimate(found, terms.price, arguments.client.budget, journal, arguments.output)
             return
         known = len(journal)
         with Endpoint(
@@ -318,8 +331,9 @@ def main(argv: list[str] | None = None) -> None:
             server_log=arguments.server_log,
             sampled=arguments.parameters.get("temperature") != 0,
         ) as endpoint:
-            labels, dollars = label_all(Labelling(task, arguments, journal, endpoint), all_asked)
-        newly_asked = len(journal) - known
+            labelling = Labelling(requests, arguments.min_tests, journal, endpoint)
+            labels = label_all(labelling, all_asked)
+        newly_asked, dollars = len(journal) - known, journal.spent(None).dollars
     write_rows(arguments.output, labels)
     reasons = Counter(label.reason for label in labels)
     counts(

@@ -12,8 +12,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.completions.endpoint import Endpoint, Question
+from scripts.lib.completions.endpoint import Endpoint
 from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.question import Question
 from scripts.lib.completions.request import Completion, CompletionRequest
 from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.console import run_step
@@ -50,12 +51,12 @@ def main() -> None:
     memory: list[int] = []
     received = 0
 
-    def of_use(request: CompletionRequest, completion: Completion) -> bool:
+    def count(request: CompletionRequest, completion: Completion) -> str:
         nonlocal received
         received += 1
         if received in (rows // 5, rows * 9 // 10):
             memory.append(resident())
-        return True
+        return ""
 
     # Importing the openai package is not part of the run.
     import aiohttp  # noqa: F401
@@ -68,7 +69,7 @@ def main() -> None:
             with Endpoint(
                 "openai", "gpt-4o-mini", settings, server_log=folder / "log", sampled=True
             ) as endpoint:
-                failed = endpoint.ask(Question("bench", requests, of_use), journal)
+                failed = endpoint.ask(Question("bench", requests, count), journal)
             found["failed"] = Counter(failure.reason for failure in failed.values())
             found["done"] = rows - len(failed)
         finally:

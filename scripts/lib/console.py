@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.lifetime import end_with_snakemake
 
 REPORT_SECONDS = 30.0
+RECENT_REPORTS = 4
 NOTE_SECONDS = 1.0
 
 # Where a progress bar may be drawn: the terminal itself, which the log must not see.
@@ -92,6 +94,8 @@ def _explain(error: OSError) -> str | None:
         return f"{where}the disk is full: free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EROFS):
         return f"{where}may not be written or read: check the permissions"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        return f"{where}is a file where a folder is wanted, or a folder for a file: move it away"
     return None
 
 
@@ -172,6 +176,8 @@ class Progress:
         self._note: Callable[[], str] = str
         self._done, self._started = 0, time.monotonic()
         self._reported, self._noted = self._started, -NOTE_SECONDS
+        # When how much was done, at the last reports: what is left is thought to go on like that.
+        self._reports = deque([(self._started, 0)], maxlen=RECENT_REPORTS)
         on_terminal = _terminal.isatty()
         self._bar = (
             tqdm(total=total, unit=f" {unit}", desc=step, file=_terminal) if on_terminal else None
@@ -200,14 +206,16 @@ class Progress:
         if now - self._reported < REPORT_SECONDS:
             return
         self._reported = now
-        line = self._line(now - self._started)
+        line = self._line(now)
         if self._bar is None:
             say(line)
         elif _tee:
             _tee.log_only(line)
 
-    def _line(self, elapsed: float) -> str:
-        rate, note = self._done / elapsed, self._note()
+    def _line(self, now: float) -> str:
+        began, done = self._reports[0]
+        self._reports.append((now, self._done))
+        rate, note = (self._done - done) / (now - began), self._note()
         left = (self._total - self._done) / rate / 60 if rate else float("inf")
         return (
             f"{self._step}: {self._done} of {self._total} {self._unit}, {rate:.2f}/s, "

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from scripts.lib.completions.answers import Answer, Meaning, judge
 from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.journal import Journal, entries
 from scripts.lib.completions.pricing import Price
-from scripts.lib.completions.stops import BudgetReached, EndpointDown, Interrupted, NoKeyLeft
+from scripts.lib.completions.stops import BudgetReached, EndpointDown, NoKeyLeft
 from scripts.lib.errors import UserError
 from tests.completions.asking import ask, asked_again, client_of, request, requests
 from tests.openai_server import KeyState, OpenAIServer
@@ -189,6 +190,11 @@ def test_a_key_that_a_reply_repeats_is_blotted_out(tmp_path: Path, server) -> No
     server.reply = "The key was sk-secret-0123456789."
     assert ask(client_of(server.url, ("sk-secret-0123456789",)), tmp_path, requests(4)).done == 4
     assert_no_secret(("sk-secret-0123456789",), tmp_path)
+    server.reply = "It is passwordofmine, the placeholder of an EMPTY list."
+    ask(client_of(server.url, ("passwordofmine", "placeholder")), tmp_path, requests(5))
+    with Journal(tmp_path, "test") as journal:
+        told = journal[requests(5)[4].key].text
+    assert told == "It is [key], the placeholder of an EMPTY list."
 
 
 def test_a_key_without_quota_midway_hands_over_to_the_others(tmp_path: Path, server) -> None:
@@ -386,6 +392,17 @@ def test_a_stall_ticks(tmp_path: Path, server) -> None:
     assert len(ticks) == 2
 
 
+def test_what_holds_a_run_up_is_in_words(tmp_path: Path, server, monkeypatch) -> None:
+    monkeypatch.setattr("scripts.lib.completions.client.SILENT_SECONDS", 0.5)
+    server.fault_for = lambda body, seen: "429_retry_after" if seen == 0 else None
+    server.fault_retry_after, told = 3.5, []
+    client = client_of(server.url, in_flight=1)
+    ask(client, tmp_path, requests(1), on_tick=lambda: told.append(client.meter.trouble))
+    assert re.fullmatch(
+        r"no reply for 1 s, the next request in [23] s \(HTTP 429: Rate limit.*\)", told[0]
+    )
+
+
 def test_a_hanging_request_ends_at_its_deadline(tmp_path: Path, server) -> None:
     server.fault_for = lambda body, seen: (
         "hang" if body["messages"][0]["content"] == "question 4" else None
@@ -574,7 +591,3 @@ def test_what_an_answer_means(status: int, body: object, meaning: Meaning) -> No
 )
 def test_how_long_an_answer_asks_to_wait(headers: dict, seconds: float | None) -> None:
     assert judge(Answer(429, headers, b"{}")).retry_after == seconds
-
-
-def test_interrupted_is_what_a_shell_expects() -> None:
-    assert Interrupted("x", signal.SIGTERM).status == 143

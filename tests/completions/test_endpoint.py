@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.completions.budget import Caps
-from scripts.lib.completions.endpoint import Endpoint, Question
+from scripts.lib.completions.endpoint import Endpoint
 from scripts.lib.completions.journal import Journal
+from scripts.lib.completions.pricing import Usage
+from scripts.lib.completions.question import Question
 from scripts.lib.completions.settings import BatchSettings, Canary, ClientSettings
 from scripts.lib.completions.stops import BudgetReached, CanaryFailed, EndpointDown
 from scripts.lib.errors import UserError
 from tests.completions.asking import requests
 from tests.openai_server import OpenAIServer
 
+BARE_REPLY = '{"choices": [{"message": {"content": "hi"}}]}'
 SETTINGS = ClientSettings(
     mode="batch",
     in_flight=4,
@@ -115,7 +118,7 @@ def test_a_batch_that_nobody_wants_any_more_is_in_the_budget(tmp_path: Path, mon
 
         with pytest.raises(EndpointDown):
             ask(settings, 50)
-        with pytest.raises(BudgetReached, match="12, 3 are spent and 9 reserved for open batches"):
+        with pytest.raises(BudgetReached, match="3 are spent, 9 reserved for open batches, and"):
             ask(replace(settings, mode="live"), 60)
         assert (len(server.requests), len(server.batched)) == (3, 9)
         server.resource_fault = None
@@ -144,9 +147,23 @@ def test_a_budget_holds_whatever_the_settings_were(tmp_path: Path, monkeypatch) 
         assert len(server.requests) == 15
 
 
+def test_an_endpoint_that_does_not_count_is_told_of(tmp_path: Path, monkeypatch, capfd) -> None:
+    settings = replace(SETTINGS, mode="live", budget=Caps(), canary=Canary(0, 0.0))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    with OpenAIServer() as server, Journal(tmp_path, "test") as journal:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setattr(server, "_completion", lambda body: (BARE_REPLY, 1))
+        with Endpoint("openai", "m", settings, server_log=tmp_path, sampled=False) as endpoint:
+            assert endpoint.ask(Question("test", requests(9)), journal) == {}
+            assert endpoint._client.budget.spent.usage == journal.spent(None).usage
+        most = sum((one.most for one in requests(9)), Usage())
+        assert journal.spent(None).usage == most
+    assert capfd.readouterr().err.count("does not tell what replies take") == 1
+
+
 def test_its_canary_stops_without_making_it_wait(local, tmp_path: Path) -> None:
     endpoint, server = local
-    question = Question("test", requests(400), lambda request, completion: False)
+    question = Question("test", requests(400), lambda request, completion: "useless")
     with Journal(tmp_path, "test") as journal, pytest.raises(CanaryFailed):
         endpoint.ask(question, journal)
     assert 10 <= server.counts[200] <= 10 + 4

@@ -375,6 +375,20 @@ def test_what_replies_have_cost_is_told(tmp_path: Path, capsys) -> None:
     assert "0 replies, 0 prompt and 0 completion tokens, $0.0100" in told
     assert "1 replies, 3 prompt and 2 completion tokens, price not known" in told
     assert "2 replies, 6 prompt and 4 completion tokens, $0.0003" in told
-    assert (
-        "1 requests given up; tries without a reply, and second replies, may have cost 118" in told
-    )
+    assert "1 requests given up" in told
+    assert "may have taken 118 tokens more (in the cost above)" in told
+
+
+def test_the_journal_tells_of_broken_lines_and_mends_them(tmp_path: Path, capsys) -> None:
+    with Journal(tmp_path, "mbpp") as journal:
+        journal.record(request("a"), {"choices": response()["choices"]})
+    path = the_file(tmp_path)
+    path.write_bytes(b'{"a": 1}\n' + path.read_bytes())
+    print_journal([str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "of 1 replies the endpoint did not tell what they took" in told
+    assert f"{path}: 1 broken lines, which --compact leaves out" in told
+    print_journal([str(tmp_path), "--compact"])
+    assert "1 broken lines were left out" in capsys.readouterr().err
+    print_journal([str(tmp_path)])
+    assert "broken" not in capsys.readouterr().out

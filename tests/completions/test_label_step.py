@@ -112,7 +112,7 @@ def test_the_canary_stops_what_nobody_can_use_and_shows_two_replies(step: Step) 
     assert status == 6
     assert step.sent == 6
     assert output.count("I am sorry,\nI cannot help with that.") == 2
-    assert "error: only 0 of the first 6 replies can be used" in output
+    assert "error: only 0 of the first 6 replies can be used (6 not_python)" in output
     assert not (step.folder / "labeled.jsonl").exists()
     # The same again costs nothing; a lower bar goes on from there.
     assert step.run(canary)[0] == 6
@@ -160,8 +160,8 @@ def test_a_budget_stops_with_its_status_and_a_higher_one_goes_on(step: Step) -> 
     budget = {"budget": {"dollars": None, "tokens": None, "requests": 10}}
     status, output = step.run(budget)
     assert (status, step.sent) == (3, 10)
-    assert "stopped: 10 replies received, 10 not asked for" in output, "of the canary"
-    assert "label.client.budget.requests is 10, 10 are spent" in output
+    assert f"stopped: 10 replies received, {number - 10} not asked for" in output
+    assert "budget.requests is 10, 10 are spent, and the next request may take 1" in output
     # What earlier runs have spent counts.
     assert step.run(budget)[0] == 3
     assert step.sent == 10
@@ -191,6 +191,12 @@ def test_an_estimate_sends_nothing(step: Step) -> None:
     found = json.loads((step.folder / "estimate.json").read_text())
     low, expected, worst = (found["total"][case]["dollars"] for case in found["total"])
     assert 0 < low < expected < worst
+    caps = {"dollars": expected, "tokens": 1, "requests": None}
+    command = step.command({**price, "budget": caps}, output=step.folder / "estimate.json")
+    output, _ = step.start([*command, "--estimate"]).communicate()
+    assert "0 are spent or reserved: the expected cost fits" in output
+    assert "budget.tokens is 1, 0 are spent or reserved: not even the low cost fits" in output
+    assert not (step.folder / "journal").exists(), "nothing is written"
 
 
 def test_batch_mode_gives_the_same_rows(step: Step) -> None:
@@ -205,6 +211,61 @@ def test_batch_mode_gives_the_same_rows(step: Step) -> None:
     # The canary went alone, everything else as a batch.
     assert step.sent == 5
     assert len(step.endpoint.batched) == 4 * number_of_instructions(step) - 5
+
+
+def test_open_batches_are_told_of(step: Step) -> None:
+    """By a run that is stopped, by an estimate, and by the journal."""
+    step.endpoint.batch_seconds = 60
+    batch = {
+        "mode": "batch",
+        "batch": {"poll": 0.05, "discount": 0.5},
+        "price": {"input": 1.0, "output": 1.0},
+        "canary": {"replies": 5, "parsed": 0.5},
+    }
+    process = step.start(step.command(batch))
+    while not step.endpoint.batches:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert re.search(r"stopped; 1 open batches go on \(batch_\w+ \w+\): run the same", output)
+    number = 4 * number_of_instructions(step)
+    command = step.command(batch, output=step.folder / "estimate.json")
+    output, _ = step.start([*command, "--estimate"]).communicate()
+    assert f"{number} wanted, {number - 5} in open batches, 0 to be asked for" in output
+    told = subprocess.run(
+        [sys.executable, "-m", "scripts.print_journal", step.folder / "journal"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert f": {number - 5} requests, at most $" in told
+
+
+@pytest.mark.parametrize("name", ["journal", "output"])
+def test_a_file_where_a_folder_is_wanted_is_told(step: Step, name: str) -> None:
+    (step.folder / "file").write_text("")
+    where = {"journal": step.folder / "file", "output": step.folder / "file" / "rows.jsonl"}[name]
+    status, output = step.run(**{name: where})
+    assert status == 1
+    assert "is a file where a folder is wanted" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("foo:bar", "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no proxy (Invalid port: 'bar')"),
+        ("http://127.0.0.1:9", "(no connection through the proxy of HTTP_PROXY ("),
+    ],
+)
+def test_a_proxy_that_does_not_work_is_named(step: Step, proxy: str, message: str) -> None:
+    step.environment |= {"HTTP_PROXY": proxy, "OPENAI_BASE_URL": "http://example.invalid/v1"}
+    status, output = step.run({"attempts": 1})
+    assert status in (1, 5)
+    assert message in output
+    assert "Traceback" not in output
 
 
 def test_keys_of_a_file_are_used_and_retired_and_never_shown(step: Step) -> None:
@@ -337,7 +398,7 @@ def test_the_workflow_shows_a_cap_and_its_remedy(finished_toy, tmp_path: Path, t
         project.configure(config)
         done = project.run("results/toy_labeled.jsonl")
         assert done.returncode == 1
-        assert re.search(r"requests is 4, \d+ are spent by all runs of this task", done.stdout)
+        assert re.search(r"requests is 4, \d+ are spent, and the next request may", done.stdout)
         config["label"]["client"] |= {"budget": {"requests": None}}
         project.configure(config)
         done = project.run("results/toy/label_estimate.json")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.lib.completions.settings import check_client
 from scripts.lib.errors import UserError
 from scripts.lib.schema import check_against_schema
 
@@ -39,6 +40,29 @@ def test_a_wrong_config_is_explained_in_one_line(change: dict, message: str) -> 
         check_against_schema(change, SCHEMA, "config.yaml")
     assert str(caught.value).startswith("config.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"price": {"input": 1}}, "key 'label.client.price': holds one of 'input' and 'output'"),
+        ({"key_file": "/nowhere/keys.json"}, "key 'label.client.key_file': there is no file"),
+    ],
+)
+def test_what_would_stop_the_label_step_stops_the_plan(section: dict, message: str) -> None:
+    config: dict = {"label": {"client": section}}
+    check_against_schema(config, SCHEMA, "my.yaml")
+    with pytest.raises(UserError, match=message):
+        check_client(config["label"]["client"], "my.yaml")
+
+
+def test_a_cap_in_dollars_needs_a_price(monkeypatch) -> None:
+    config: dict = {"label": {"client": {"budget": {"dollars": 5}}}}
+    check_against_schema(config, SCHEMA, "my.yaml")
+    check_client(config["label"]["client"], "my.yaml")  # genai-prices may know it.
+    monkeypatch.setattr("scripts.lib.completions.settings.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs a price: set label.client.price, or install"):
+        check_client(config["label"]["client"], "my.yaml")
 
 
 def pins(lines: list[str]) -> dict[str, str]:

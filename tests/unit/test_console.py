@@ -75,6 +75,7 @@ def test_on_a_terminal_there_is_a_bar_which_the_log_does_not_see(tmp_path: Path)
         ("raise UserError('seeds.jsonl: mend it')", 1, "error: seeds.jsonl: mend it"),
         ("raise KeyboardInterrupt", 130, "interrupted: run the same command again"),
         ("raise OSError(errno.ENOSPC, 'x', 'a.jsonl')", 1, "error: a.jsonl: the disk is full"),
+        ("raise IsADirectoryError(errno.EISDIR, 'x', 'rows')", 1, "error: rows: is a file where"),
         ("raise RuntimeError('No space left on device')", 1, "error: the disk is full"),
     ],
 )

@@ -94,6 +94,13 @@ def test_the_parameters_of_a_label_request_follow_the_config(fresh: Project) -> 
     assert f"--parameters '{wanted}'" in command_of(planned, "scripts.label_instructions", "mbpp")
 
 
+def test_a_missing_key_file_stops_the_plan(fresh: Project) -> None:
+    client = {"key_file": "nowhere.json"}
+    fresh.configure({"label": {"endpoint": "openai", "model": "m", "client": client}})
+    assert "there is no file nowhere.json" in refused(fresh, "-n", "results/mbpp_verified.jsonl")
+    fresh.configure({})
+
+
 def test_one_task_at_a_time_asks_an_endpoint(fresh: Project) -> None:
     fresh.configure({"label": {"endpoint": "openai", "model": "m"}})
     planned = fresh.run("-n", "results/mbpp_labeled.jsonl").stdout

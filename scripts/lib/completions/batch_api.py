@@ -9,7 +9,7 @@ from scripts.lib.completions.answers import Answer, Meaning, judge, one_line
 from scripts.lib.completions.batch_files import ENDPOINT, BatchState
 from scripts.lib.completions.keys import redacted
 from scripts.lib.completions.stops import EndpointDown
-from scripts.lib.completions.transport import check_url, is_here
+from scripts.lib.completions.transport import check_url, checked_proxies, is_here
 from scripts.lib.errors import UserError
 
 # The name under which a batch carries that of its input.
@@ -104,12 +104,14 @@ class BatchApi:
         import openai
 
         if lane not in self._clients:
+            with checked_proxies():
+                http = openai.DefaultHttpxClient(trust_env=not is_here(self.base_url))
             self._clients[lane] = openai.OpenAI(
                 base_url=self.base_url,
                 api_key=lane.key.secret,
                 timeout=self._timeout,
                 max_retries=2,
-                http_client=openai.DefaultHttpxClient(trust_env=not is_here(self.base_url)),
+                http_client=http,
             )
         return self._clients[lane]
 

@@ -46,6 +46,14 @@ def keys_in_batches(journal_folder: Path, base_url: str, wanted: Set[str]) -> se
     return {key for state in here for key in wanted & state.samples.keys()}
 
 
+def reserved_for_batches(journal: Journal) -> Amount:
+    """The most that the open batches can take that a journal's name pays for."""
+    states = BatchFiles(journal.folder).uncollected()
+    return sum(
+        (state.most_amount for state in states if state.name == journal.name), start=NO_AMOUNT
+    )
+
+
 @dataclass
 class BatchClient:
     """Asks for completions by the Batch API, and keeps on where an earlier run stopped.
@@ -197,7 +205,7 @@ class _BatchRun:
             self._submit_what_may()
         except EndpointDown as error:
             if self._away_since is None:
-                say(f"{error}; waiting")
+                say(f"waiting for up to {self._client.outage:g} s: {error}")
             self._times_away += 1
             self._away_since = self._away_since or time.monotonic()
             away = time.monotonic() - self._away_since

@@ -40,8 +40,9 @@ class Amount:
 NO_AMOUNT = Amount()
 
 
-def _text(number: float) -> str:
-    return f"{number:.4f}".rstrip("0").rstrip(".")
+def amount_text(number: float) -> str:
+    """A number of dollars, tokens or requests as users read it."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def amount_of(usage: Usage, price: Price | None, discount: float = 1.0) -> Amount:
@@ -71,22 +72,24 @@ class Budget:
         """What `usage` costs by the budget's price."""
         return amount_of(usage, self.price, discount)
 
-    def _exceeded(self, total: Amount) -> str | None:
-        wanted, spent, reserved = total.measures(), self.spent.measures(), self._reserved.measures()
+    def _exceeded(self, most: Amount) -> str | None:
+        spent, reserved = self.spent.measures(), self._reserved.measures()
+        wanted = (self.spent + self._reserved + most).measures()
         for name, cap in asdict(self._caps).items():
             # The rounding of a sum is no overspending.
             if cap is None or wanted[name] <= cap * (1 + 1e-9):
                 continue
             batches = reserved[name] > 1e-9
+            held = f", {amount_text(reserved[name])} reserved for open batches" if batches else ""
             return (
-                f"label.client.budget.{name} is {_text(cap)}, {_text(spent[name])} are spent"
-                f"{f' and {_text(reserved[name])} reserved for open batches' if batches else ''}"
+                f"label.client.budget.{name} is {amount_text(cap)}, {amount_text(spent[name])} are "
+                f"spent{held}, and the next request may take {amount_text(most.measures()[name])}"
             )
         return None
 
     def reserve(self, most: Amount) -> str | None:
         """Reserve the most that a request may take, or name the cap that it would exceed."""
-        exceeded = self._exceeded(self.spent + self._reserved + most)
+        exceeded = self._exceeded(most)
         if exceeded is None:
             self._reserved += most
         return exceeded

@@ -33,6 +33,8 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
 # So many faults in a row, and nobody else's success between them, are the endpoint's.
 OUTAGE_AFTER = 5
 TICK_SECONDS = 1.0
+# A silence that is worth a word.
+SILENT_SECONDS = 10.0
 # Requests that fail before the first reply, and so say that nothing of this kind will work.
 FAILED_FROM_THE_START = 3
 
@@ -369,6 +371,12 @@ class _Run:
         began: str,
     ) -> None:
         now, usage = self._loop.time(), usage_of(response, job.request.most)
+        counted = usage_of(response, NOTHING)
+        if not counted.tokens and not self._client.replied:
+            say(
+                f"{self._client.name} does not tell what replies take: each counts for the most "
+                "that it can take, in the budget, the limits and the cost"
+            )
         lane, concurrency = lease.lane, self._admission.concurrency
         # First, so that the request counts against the limits that it has told.
         self._admission.learn(lane, now, answer.headers)
@@ -376,7 +384,7 @@ class _Run:
         lane.succeeded()
         concurrency.replied(now, now - lease.since)
         self._admission.forecast.learn(
-            job.request.expected_prompt_tokens, usage.prompt_tokens, usage.completion_tokens
+            job.request.expected_prompt_tokens, counted.prompt_tokens, counted.completion_tokens
         )
         job.attempts.append(self._attempt(began, lease, "reply"))
         self._client.replied = self._client.accepted = True
@@ -544,6 +552,7 @@ class _Run:
         """Once a second: let the disk have the replies, look at its room and at the clock."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._meter.trouble = self._trouble()
             with self._stops_on_disk_errors():
                 self._on_tick()
                 await asyncio.to_thread(self._journal.sync)
@@ -563,6 +572,17 @@ class _Run:
                         f"({self._last_message}): run the same command again later"
                     )
                 )
+
+    def _trouble(self) -> str:
+        """What holds the run up, in words; "" while replies come."""
+        now = self._loop.time()
+        silent = now - self._last_success
+        if not self._last_message or silent < SILENT_SECONDS:
+            return ""
+        rests_until = min((lane.paused_until for lane in self._admission.alive), default=now)
+        rest = max(rests_until, self._paused_until) - now
+        resting = f", the next request in {rest:.0f} s" if rest > TICK_SECONDS else ""
+        return f"no reply for {silent:.0f} s{resting} ({self._last_message})"
 
     def _paused(self) -> bool:
         now = self._loop.time()

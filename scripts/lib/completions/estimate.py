@@ -1,9 +1,10 @@
 """What missing replies will cost, before the first of them is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from statistics import mean, quantiles
 
+from scripts.lib.completions.budget import Amount, Caps, amount_text
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.pricing import NOTHING, Price, Usage
 from scripts.lib.completions.request import Completion, CompletionRequest
@@ -59,13 +60,15 @@ class Cost:
 class Estimate:
     """Low, expected and worst cost of `missing` of all `wanted` replies.
 
-    `learnt_from` replies of the same requests the lengths are learnt; 0 where they are assumed.
+    `in_batches` more are in open batches, and asked for already. The lengths are learnt from
+    `learnt_from` replies to the same requests; 0 where they are assumed.
     The worst holds whatever the replies are, for one request each.
     """
 
     what: str
     wanted: int
     missing: int
+    in_batches: int
     learnt_from: int
     low: Cost
     expected: Cost
@@ -86,7 +89,9 @@ class Estimate:
             f"{ASSUMED_EXPECTED:.0%} of max_tokens"
         )
         return [
-            f"{self.what}: {self.wanted} wanted, {self.missing} to be asked for ({lengths})",
+            f"{self.what}: {self.wanted} wanted, "
+            f"{f'{self.in_batches} in open batches, ' if self.in_batches else ''}"
+            f"{self.missing} to be asked for ({lengths})",
             *(f"{name:>9}: {getattr(self, name)}" for name in ("low", "expected", "worst")),
         ]
 
@@ -97,12 +102,16 @@ def estimate(
     terms: Terms,
     what: str = "replies",
     more: Mapping[str, Range] | None = None,
+    in_batches: Set[str] = frozenset(),
 ) -> Estimate:
     """Estimate what those requests will cost that the journal lacks; sends nothing.
 
-    `more` has, by keys, the tokens that prompts will hold beyond what is known of them.
+    `more` has, by keys, the tokens that prompts will hold beyond what is known of them;
+    `in_batches` are the keys of what open batches hold.
     """
     missing = journal.missing(requests)
+    submitted = missing.keys() & in_batches
+    missing = {key: request for key, request in missing.items() if key not in submitted}
     wanted = {request.key: request for request in requests}
     known = {key: journal[key] for key in wanted if key in journal}
     # Of an endpoint that does not count nothing can be learnt.
@@ -145,7 +154,14 @@ def estimate(
         return Cost(usage + Usage(requests=len(missing)), dollars)
 
     return Estimate(
-        what, len(wanted), len(missing), len(known), cost("low"), cost("expected"), cost("worst")
+        what,
+        len(wanted),
+        len(missing),
+        len(submitted),
+        len(known),
+        cost("low"),
+        cost("expected"),
+        cost("worst"),
     )
 
 
@@ -156,6 +172,26 @@ def total(estimates: list[Estimate]) -> dict[str, Cost]:
         case: sum((getattr(one, case) for one in estimates), free)
         for case in ("low", "expected", "worst")
     }
+
+
+def within_budget(caps: Caps, spent: Amount, costs: Mapping[str, Cost]) -> list[str]:
+    """A line for each cap: what is spent, and which of the `low`, `expected`, `worst` fits."""
+    lines = []
+    for name, cap in asdict(caps).items():
+        if cap is None:
+            continue
+        gone = spent.measures()[name]
+        fits = [
+            case
+            for case, cost in costs.items()
+            if gone + Amount(cost.usage, cost.dollars or 0.0).measures()[name] <= cap
+        ]
+        verdict = f"the {fits[-1]} cost fits" if fits else "not even the low cost fits"
+        lines.append(
+            f"label.client.budget.{name} is {amount_text(cap)}, {amount_text(gone)} are spent or "
+            f"reserved: {verdict}"
+        )
+    return lines
 
 
 def as_dict(estimates: list[Estimate], price: Price | None) -> dict[str, object]:

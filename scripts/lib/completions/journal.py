@@ -335,8 +335,8 @@ def _broken(path: Path, start: int) -> UserError:
     """The error of a line that begins at a byte of a file."""
     number = path.read_bytes()[:start].count(b"\n") + 1
     return UserError(
-        f"{path}: line {number} is not a journal entry: remove it, or have `python -m "
-        "scripts.print_journal --compact` do so (its reply is asked again, all others are kept)"
+        f"{path}: line {number} is not a journal entry: remove it, or have `make "
+        "journal JOURNAL_FLAGS=--compact` do so (its reply is asked again, all others are kept)"
     )
 
 

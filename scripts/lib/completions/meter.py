@@ -6,13 +6,16 @@ SPAN_SECONDS = 60
 
 
 class Meter:
-    """Counts answers and tokens by the second. Times are seconds of one clock."""
+    """Counts answers and tokens by the second. Times are seconds of one clock.
+
+    `open` is the number of open requests, `trouble` says what holds the client up, if anything.
+    """
 
     def __init__(self) -> None:
         # [second, requests, tokens]
         self._seconds: deque[list[int]] = deque()
         self._began: float | None = None
-        self.open = 0
+        self.open, self.trouble = 0, ""
 
     def count(self, now: float, tokens: int) -> None:
         """Count an answer that took so many tokens."""

@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scripts.lib.errors import UserError
-
 MILLION = 1_000_000
 
 
@@ -82,16 +80,11 @@ def find_price(model: str, base_url: str, given: dict[str, float | None]) -> Pri
     """The price of a model: the config's own `given` one first, then that of `genai-prices`.
 
     `given` has `input` and `output` in dollars a million tokens, or `None` for both. `None` where
-    nobody knows: `genai-prices` is optional, and knows the providers by their addresses. Raises
-    `UserError` for half a price.
+    nobody knows: `genai-prices` is optional, and knows the providers by their addresses.
     """
     of_prompt, of_completion = given["input"], given["output"]
     if of_prompt is not None and of_completion is not None:
         return Price(of_prompt, of_completion, "config")
-    if of_prompt is not None or of_completion is not None:
-        raise UserError(
-            "config.yaml: key 'label.client.price': holds one of 'input' and 'output': set both"
-        )
     try:
         from genai_prices import Usage as Tokens
         from genai_prices import calc_price

@@ -21,12 +21,13 @@ SHOWN_REPLIES, SHOWN_CHARACTERS = 2, 400
 class Question:
     """What a step asks for.
 
-    `of_use` says whether a completion can be used, for the canary and the progress.
+    `defect` says why a completion cannot be used ("" where it can), for the canary and the
+    progress.
     """
 
     step: str
     requests: list[CompletionRequest]
-    of_use: Callable[[CompletionRequest, Completion], bool] = lambda request, completion: True
+    defect: Callable[[CompletionRequest, Completion], str] = lambda request, completion: ""
 
 
 class Asking:
@@ -49,12 +50,13 @@ class Asking:
         self._client, self._batches, self._settings = client, batches, settings
         self._progress: Progress
         self._failed: list[Failure] = []
-        self._received = self._useful = 0
+        self._missing = self._received = self._useful = 0
         # Those that came first are the canary of requests that are not held up for it.
         self._first: list[CompletionRequest] | None = None
 
     def with_canary_first(self, missing: int, skip: bool) -> dict[str, Failure]:
         """Ask for the first replies alone, unless `skip` says that more are on their way."""
+        self._missing = missing
         rest, alone = self._question.requests, self._settings.canary.replies
         with Progress(self._question.step, missing, "replies") as self._progress:
             if alone < len(rest) and not skip:
@@ -69,6 +71,7 @@ class Asking:
 
     def with_canary_on_the_way(self, missing: int) -> dict[str, Failure]:
         """Ask for all replies, and look at the first that come meanwhile."""
+        self._missing = missing
         if self._settings.canary.replies < missing:
             self._first = []
         with Progress(self._question.step, missing, "replies") as self._progress:
@@ -82,10 +85,11 @@ class Asking:
         self._failed += report.failed
         if report.stop is None:
             return
-        reasons = _by_reason(report.failed)
+        reasons = _by_reason(self._failed)
+        not_asked_for = self._missing - self._received - len(self._failed)
         say(
-            f"stopped: {report.done} replies received"
-            f"{', ' + reasons if reasons else ''}, {report.not_sent} not asked for"
+            f"stopped: {self._received} replies received"
+            f"{', ' + reasons if reasons else ''}, {not_asked_for} not asked for"
         )
         raise report.stop
 
@@ -104,7 +108,7 @@ class Asking:
     def _on_reply(self, request: CompletionRequest, response: dict[str, Any]) -> None:
         completion = completion_of(request.key, request.model, response)
         self._received += 1
-        self._useful += self._question.of_use(request, completion)
+        self._useful += not self._question.defect(request, completion)
         self._progress.advance(note=self._note)
         if self._first is not None:
             self._first.append(request)
@@ -121,25 +125,40 @@ class Asking:
             f"{self._useful / max(1, self._received):.0%} valid, "
             f"{requests:,.0f} requests/min, {tokens:,.0f} tokens/min, "
             f"{self._client.meter.open} in flight{f', ${dollars:.2f}' if dollars else ''}"
+            f"{f'; {trouble}' if (trouble := self._client.meter.trouble) else ''}"
         )
 
     # The canary.
 
     def _check_canary(self, first: list[CompletionRequest]) -> None:
         """Stop before money is spent on replies of which nobody can make use."""
-        journal, of_use = self._journal, self._question.of_use
-        replies = [(request, journal[request.key]) for request in first if request.key in journal]
-        useless = [reply for request, reply in replies if not of_use(request, reply)]
-        useful = len(replies) - len(useless)
-        if not replies or useful >= self._settings.canary.parsed * len(replies):
+        judged = [
+            (request, reply, self._question.defect(request, reply))
+            for request in first
+            if (reply := self._journal.get(request.key))
+        ]
+        useless = [one for one in judged if one[2]]
+        useful = len(judged) - len(useless)
+        if not judged or useful >= self._settings.canary.parsed * len(judged):
             return
-        for completion in useless[:SHOWN_REPLIES]:
-            say(f"a reply of no use:\n{completion.text[:SHOWN_CHARACTERS]}\n---")
+        for one in useless[:SHOWN_REPLIES]:
+            say(_shown(*one))
+        defects = Counter(defect for _, _, defect in useless)
+        reasons = ", ".join(f"{number} {defect}" for defect, number in sorted(defects.items()))
         raise CanaryFailed(
-            f"only {useful} of the first {len(replies)} replies can be used, see two of the others "
-            "above: mend the task's request or take another model, or lower "
-            "label.client.canary.parsed; nothing more was asked for"
+            f"only {useful} of the first {len(judged)} replies can be used ({reasons}), see two "
+            "of the others above: mend the task's request, raise label.max_tokens where replies "
+            "are cut off, or take another model; or lower label.client.canary.parsed; nothing more "
+            "was asked for"
         )
+
+
+def _shown(request: CompletionRequest, reply: Completion, defect: str) -> str:
+    ended = f", ended by {reply.finish_reason!r}" if reply.finish_reason else ""
+    return (
+        f"a reply of no use ({defect}; {reply.completion_tokens} of at most {request.max_tokens} "
+        f"tokens{ended}):\n{reply.text[:SHOWN_CHARACTERS]}\n---"
+    )
 
 
 def _by_reason(failed: list[Failure]) -> str:

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from scripts.lib.completions.budget import Caps
+from scripts.lib.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,21 @@ class ClientSettings:
             key_file=Path(key_file).expanduser() if key_file else None,
             **values,
         )
+
+
+def check_client(section: dict[str, Any], source: str) -> None:
+    """Raise `UserError` for settings with which a remote endpoint could not be asked.
+
+    `section` is `label.client` of the config, `source` where it comes from. A plan finds them
+    before hours of training do.
+    """
+    price, key = section["price"], f"{source}: key 'label.client"
+    if (price["input"] is None) != (price["output"] is None):
+        raise UserError(f"{key}.price': holds one of 'input' and 'output': set both")
+    priced = price["input"] is not None or find_spec("genai_prices") is not None
+    if section["budget"]["dollars"] is not None and not priced:
+        raise UserError(
+            f"{key}.budget.dollars': needs a price: set label.client.price, or install genai-prices"
+        )
+    if section["key_file"] and not Path(section["key_file"]).expanduser().is_file():
+        raise UserError(f"{key}.key_file': there is no file {section['key_file']}: mend the path")

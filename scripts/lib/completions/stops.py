@@ -10,7 +10,7 @@ class BudgetReached(UserError):
 
     def __init__(self, cap: str) -> None:
         super().__init__(
-            f"the budget leaves no room for a further request: {cap} by all runs of this task: "
+            f"the budget leaves no room for a further request: {cap} (by all runs of this task): "
             "raise the cap and run the same command again"
         )
 

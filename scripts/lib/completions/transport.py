@@ -1,9 +1,10 @@
 """The HTTP connection to an endpoint: one client for a run, whatever the number of keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass_environment
 
 from scripts.lib.completions.answers import Answer, Unanswered, one_line
 from scripts.lib.completions.keys import ApiKey
@@ -37,13 +38,15 @@ class Transport:
         from openai import DefaultAioHttpClient
 
         check_url(self._base_url)
+        self._way = f" through the proxy of {name}" if (name := proxy_for(self._base_url)) else ""
         limits = httpx2.Limits(
             max_connections=self._connections, max_keepalive_connections=self._connections
         )
         # The deadline is ours: one for the whole request, which those of a socket's calls are not.
-        self._http = DefaultAioHttpClient(
-            limits=limits, timeout=None, trust_env=not is_here(self._base_url)
-        )
+        with checked_proxies():
+            self._http = DefaultAioHttpClient(
+                limits=limits, timeout=None, trust_env=not is_here(self._base_url)
+            )
         await self._http.__aenter__()
         return self._send
 
@@ -86,7 +89,9 @@ class Transport:
             # reset in the middle alike; the error below it tells them apart.
             no_connection = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
             if isinstance(error.__cause__ or error, no_connection):
-                raise Unanswered(f"no connection ({_cause(error)})", charged=False) from error
+                raise Unanswered(
+                    f"no connection{self._way} ({_cause(error)})", charged=False
+                ) from error
             raise Unanswered(f"the connection broke ({_cause(error)})", charged=True) from error
 
 
@@ -108,6 +113,31 @@ def is_here(url: str) -> bool:
     import httpx2
 
     return httpx2.URL(url).host in LOOPBACK
+
+
+def proxy_for(url: str) -> str:
+    """The environment variable whose proxy leads to a URL, "" where there is none."""
+    import httpx2
+
+    parts, proxies = httpx2.URL(url), getproxies_environment()
+    if is_here(url) or proxy_bypass_environment(parts.host, proxies):
+        return ""
+    names = [scheme for scheme in (parts.scheme, "all") if scheme in proxies]
+    return f"{names[0].upper()}_PROXY" if names else ""
+
+
+@contextmanager
+def checked_proxies() -> Iterator[None]:
+    """A block that opens a client; raises `UserError` for a proxy whose address is none."""
+    import httpx2
+
+    try:
+        yield
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise UserError(
+            f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no proxy ({one_line(error)}): mend it or "
+            "unset it"
+        ) from error
 
 
 def _cause(error: BaseException) -> str:
