@@ -293,17 +293,18 @@ class _Run:
     # One request.
 
     def _start(self, sent: _Sent) -> None:
-        task = asyncio.create_task(self._ask(*sent))
+        task = asyncio.create_task(self._ask(sent))
         self._open[task] = sent
         task.add_done_callback(self._closed)
         self._meter.open = len(self._open)
 
     def _closed(self, task: "asyncio.Task[None]") -> None:
-        job, lease, most = self._open.pop(task)
+        sent = self._open.pop(task)
+        job = sent.job
         self._meter.open = len(self._open)
         if task.cancelled():
             if not job.over:  # It had not even begun.
-                self._settle(lease, most, NOTHING, reached=False)
+                self._settle(sent, NOTHING, reached=False)
                 self._pending.append(job)
         elif (error := task.exception()) is not None:
             if not job.over:
@@ -311,8 +312,9 @@ class _Run:
             self._stop(error)
         self._woken.set()
 
-    async def _ask(self, job: _Job, lease: Lease, most: Amount) -> None:
+    async def _ask(self, sent: _Sent) -> None:
         """Send a request once, and settle everything that hangs on its answer."""
+        job, lease, most = sent
         request, began = job.request, now_text()
         if not job.attempts:
             job.successes_before = self._successes
@@ -328,29 +330,29 @@ class _Run:
             )
         except BaseException:
             # Cut short, or broken in a way that does not say whether the endpoint has worked.
-            self._settle(lease, most, most.usage)
+            self._settle(sent, most.usage)
             job.attempts.append(self._attempt(began, lease, "stopped while in flight"))
             job.lost += most.usage
             self._fail(job, "interrupted", "stopped while in flight")
             raise
         if verdict.meaning is Meaning.REPLY:
             assert answer is not None and verdict.response is not None
-            self._replied(job, lease, most, answer, verdict.response, began)
+            self._replied(sent, answer, verdict.response, began)
             return
         taken = most.usage if verdict.charged else Usage(requests=1)
         if answer is not None:
             self._admission.learn(lease.lane, self._loop.time(), answer.headers)
-        self._settle(lease, most, taken, verdict.reached)
+        self._settle(sent, taken, verdict.reached)
         job.lost += taken
         message = redacted(verdict.message, self._keys)
         job.attempts.append(self._attempt(began, lease, message))
         self._last_message = message
         self._meter.count(self._loop.time(), 0)
-        self._handle(job, lease, verdict, message)
+        self._handle(sent, verdict, message)
 
-    def _settle(self, lease: Lease, most: Amount, taken: Usage, reached: bool = True) -> None:
-        self._budget.settle(most, self._budget.amount(taken))
-        self._admission.close(lease, self._loop.time(), float(taken.tokens), reached)
+    def _settle(self, sent: _Sent, taken: Usage, reached: bool = True) -> None:
+        self._budget.settle(sent.most, self._budget.amount(taken))
+        self._admission.close(sent.lease, self._loop.time(), float(taken.tokens), reached)
 
     def _attempt(self, began: str, lease: Lease, outcome: str) -> dict[str, Any]:
         seconds = self._loop.time() - lease.since
@@ -361,15 +363,8 @@ class _Run:
             "outcome": outcome,
         }
 
-    def _replied(
-        self,
-        job: _Job,
-        lease: Lease,
-        most: Amount,
-        answer: Answer,
-        response: dict[str, Any],
-        began: str,
-    ) -> None:
+    def _replied(self, sent: _Sent, answer: Answer, response: dict[str, Any], began: str) -> None:
+        job, lease, _ = sent
         now, usage = self._loop.time(), usage_of(response, job.request.most)
         counted = usage_of(response, NOTHING)
         if not counted.tokens and not self._client.replied:
@@ -380,7 +375,7 @@ class _Run:
         lane, concurrency = lease.lane, self._admission.concurrency
         # First, so that the request counts against the limits that it has told.
         self._admission.learn(lane, now, answer.headers)
-        self._settle(lease, most, usage)
+        self._settle(sent, usage)
         lane.succeeded()
         concurrency.replied(now, now - lease.since)
         self._admission.forecast.learn(
@@ -408,7 +403,8 @@ class _Run:
 
     # What to do about a fault.
 
-    def _handle(self, job: _Job, lease: Lease, verdict: Verdict, message: str) -> None:
+    def _handle(self, sent: _Sent, verdict: Verdict, message: str) -> None:
+        job, lease, _ = sent
         now, lane, concurrency = self._loop.time(), lease.lane, self._admission.concurrency
         meaning = verdict.meaning
         if meaning in (Meaning.KEY_SPENT, Meaning.KEY_REFUSED):
@@ -438,7 +434,7 @@ class _Run:
         elif meaning is Meaning.REFUSED:
             self._refuse(job, message)
         else:
-            self._passing_fault(job, lease, verdict, message, now)
+            self._passing_fault(sent, verdict, message)
 
     def _forbidden(self, job: _Job, lane: Lane, message: str) -> None:
         """Give up the key, or the request when it was forbidden twice while others were not."""
@@ -462,15 +458,9 @@ class _Run:
                 )
             )
 
-    def _passing_fault(
-        self,
-        job: _Job,
-        lease: Lease,
-        verdict: Verdict,
-        message: str,
-        now: float,
-    ) -> None:
-        concurrency = self._admission.concurrency
+    def _passing_fault(self, sent: _Sent, verdict: Verdict, message: str) -> None:
+        job, lease, _ = sent
+        now, concurrency = self._loop.time(), self._admission.concurrency
         asked = min(verdict.retry_after or 0.0, self._patience.outage)
         if verdict.meaning is Meaning.OVERLOADED:
             concurrency.congested(now, lease.since, asked)
