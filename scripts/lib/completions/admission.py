@@ -5,7 +5,7 @@ Nothing here waits or reads a clock: whoever sends asks with the time, and hears
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from scripts.lib.completions.answers import Meaning, limit_in
@@ -169,14 +169,11 @@ class Lane:
         bucket = self._buckets.get("tokens")
         return bucket is not None and charge.most > bucket.in_a_minute
 
-    def is_forbidden(self, again: bool) -> bool:
-        """Hear that the key may not send a request; whether it may send none.
+    def is_forbidden(self) -> bool:
+        """Hear that the key may not send a request, for the first time; whether it may send none.
 
-        A key is not given up for one request, which may itself be what is refused; of a key that
-        has worked one that was forbidden before, and is `again`, says nothing new.
+        A key is not given up for one request, which may itself be what is refused.
         """
-        if self.works and again:
-            return False
         self._forbidden += 1
         most = FORBIDDEN_IN_A_ROW if self.works else FORBIDDEN_AT_FIRST
         return self._forbidden >= most
@@ -245,18 +242,19 @@ class Admission:
         """The lanes whose key is still good."""
         return alive(self.lanes)
 
-    def admit(self, now: float, prompt: int, max_tokens: int) -> Lease | float:
+    def admit(
+        self, now: float, prompt: int, max_tokens: int, avoid: Collection[Lane] = ()
+    ) -> Lease | float:
         """A lease for a request, or the time at which to ask again (infinity: when one is closed).
 
-        There must be a key left.
+        There must be a key left. Those to `avoid` are taken where there is no other.
         """
         if self.concurrency.open >= self.concurrency.limit:
             return math.inf
         demand = self.forecast.demand(prompt, max_tokens)
         lane, ready = None, math.inf
-        for candidate in self.lanes:
-            if candidate.retired is not None:
-                continue
+        alive = self.alive
+        for candidate in [one for one in alive if one not in avoid] or alive:
             at = candidate.ready_at(now, candidate.charge(demand))
             if lane is None or (at, candidate.open) < (ready, lane.open):
                 lane, ready = candidate, at

@@ -86,8 +86,11 @@ class _Job:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     # What tries without a reply may have cost.
     lost: Usage = NOTHING
-    # A key that works may not send it.
-    forbidden: bool = False
+    # Keys that may not send it: since it was last put back, and ever.
+    forbidden_by: set[Lane] = field(default_factory=set)
+    ever_forbidden_by: set[Lane] = field(default_factory=set)
+    # All keys may not send it; it is asked for again when all others are over.
+    doubtful: bool = False
     # Done or failed.
     over: bool = False
 
@@ -166,9 +169,6 @@ class _Run:
         self._journal, self._send = journal, send
         self._on_reply, self._on_tick = on_reply, on_tick
         self._keys = [lane.key for lane in self._admission.lanes]
-        for lane in self._admission.lanes:
-            # Such requests were answered before: they, and not the keys, may be what is refused.
-            lane.works = lane.works or client.accepted
         self._secrets = secrets_of(self._keys)
         self._pending = deque(_Job(request) for request in requests)
         # (when, tie, job): requests that wait for their next try.
@@ -249,7 +249,10 @@ class _Run:
                 self._stop(BudgetReached(exceeded))
                 break
             lease = self._admission.admit(
-                now, job.request.expected_prompt_tokens, job.request.max_tokens
+                now,
+                job.request.expected_prompt_tokens,
+                job.request.max_tokens,
+                job.forbidden_by,
             )
             if not isinstance(lease, Lease):
                 self._budget.settle(most, NO_AMOUNT)
@@ -437,15 +440,33 @@ class _Run:
             self._passing_fault(sent, verdict, message)
 
     def _forbidden(self, job: _Job, lane: Lane, message: str) -> None:
-        """Give up the key, or the request when it was forbidden twice while others were not."""
-        if lane.is_forbidden(job.forbidden):
-            retire(lane, self._admission.lanes, Meaning.KEY_REFUSED, message)
+        """Find out whether the key or the request is at fault, and give that up.
+
+        The request is, if every key may not send it, twice, and one of them may send others; or if
+        an earlier run has found so. Else the keys are: where nothing else is left to ask with them,
+        a run must not take dead keys for bad requests.
+        """
+        lanes, again = self._admission.lanes, lane in job.ever_forbidden_by
+        job.forbidden_by.add(lane)
+        job.ever_forbidden_by.add(lane)
+        is_bad = self._journal.was_refused(job.request.key) or any(
+            other.works for other in job.ever_forbidden_by - {lane}
+        )
+        if not (is_bad or again) and lane.is_forbidden():
+            retire(lane, lanes, Meaning.KEY_REFUSED, message)
             self._pending.appendleft(job)
-        elif job.forbidden:
+        elif any(other not in job.forbidden_by for other in self._admission.alive):
+            self._pending.appendleft(job)
+        elif not job.doubtful:
+            job.doubtful = True
+            job.forbidden_by.clear()
+            self._doubtful.append(job)
+        elif is_bad or lane.works:
             self._refuse(job, message)
         else:
-            job.forbidden = True
-            self._doubtful.append(job)
+            for other in self._admission.alive:
+                retire(other, lanes, Meaning.KEY_REFUSED, message)
+            self._pending.appendleft(job)
 
     def _refuse(self, job: _Job, message: str) -> None:
         self._fail(job, "refused", message)

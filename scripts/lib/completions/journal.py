@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from scripts.lib.completions.budget import NO_AMOUNT, Amount
 from scripts.lib.completions.entries import (
+    FAILED,
     REPLY,
     BrokenLine,
     Line,
@@ -50,6 +51,8 @@ FREE_BYTES = 8 << 20
 # Files that are held open for reading: a folder may have thousands.
 MOST_OPEN = 32
 COMPACTING_LOCK = ".compacting.lock"
+# How the line of a request that was refused tells it.
+REFUSED = b'"reason": "refused"'
 # Beside a merged file: the names of those that it replaces, which a kill may have left there.
 REPLACED = ".replaced"
 
@@ -88,6 +91,8 @@ class Journal:
         self._folder, self._name, self._writes = folder, name, writes
         self._places: dict[str, _Place] = {}
         self._files: dict[str, _File] = {}
+        # Keys of requests that were refused for good.
+        self._refused: set[str] = set()
         # Open for reading; the one that was used last stands at the end.
         self._handles: dict[Path, IO[bytes]] = {}
         self._own: IO[bytes] | None = None
@@ -155,6 +160,8 @@ class Journal:
                     raise _broken(path, start) from error
                 if kind == REPLY:
                     self._places[key] = _Place(file, start, len(line))
+                elif kind == FAILED and REFUSED in line:
+                    self._refused.add(key)
                 file.read_up_to += len(line)
 
     def __contains__(self, key: str) -> bool:
@@ -193,6 +200,10 @@ class Journal:
         except (NotACompletion, LookupError, TypeError) as error:
             place = self._places[key]
             raise _broken(place.file.path, place.start) from error
+
+    def was_refused(self, key: str) -> bool:
+        """Whether a run has found that the endpoint refuses a request."""
+        return key in self._refused
 
     def missing(self, requests: Iterable[CompletionRequest]) -> dict[str, CompletionRequest]:
         """Those requests to which there is no reply yet, by their keys."""
@@ -277,6 +288,8 @@ class Journal:
             lost=lost,
         )
         self._append(line_of(entry, secrets))
+        if reason == "refused":
+            self._refused.add(request.key)
 
     def _append(self, line: bytes) -> _Place:
         if self._own is None:
