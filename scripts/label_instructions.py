@@ -187,8 +187,7 @@ def estimates(
     Of a reply that is missing the judge's request is thought as long as the reply itself is.
     """
     of_replies = [requests.of_reply(asked) for asked in all_asked]
-    wanted = {request.key for request in of_replies}
-    in_batches = keys_in_batches(journal.folder, remote_url(), wanted)
+    in_batches = keys_in_batches(journal.folder, remote_url())
     replies = estimate(of_replies, journal, terms, in_batches=in_batches)
     if "judge" not in requests.task.spec:
         return [replies]
@@ -203,7 +202,7 @@ def estimates(
             awaited = requests.of_judgement(asked, "", sample=asked.number)
             to_judge.append(awaited)
             more[awaited.key] = replies.length
-    return [replies, estimate(to_judge, journal, terms, "judgements", more)]
+    return [replies, estimate(to_judge, journal, terms, "judgements", more, in_batches)]
 
 
 def write_estimate(

@@ -1,4 +1,4 @@
-"""The kernel's locks on files and folders, which end with the process that holds them."""
+"""The kernel's locks on files, which end with the process that holds them."""
 
 import fcntl
 import os
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO
 
 
-def lock(file: IO[bytes] | int, kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool | None:
+def lock(file: IO[bytes], kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool | None:
     """Take the kernel's lock on an open file if it is free; whether it was.
 
-    `None` on a file system that has no locks.
+    `None` on a file system that has no locks. A network file system wants a file that is open for
+    writing (for reading, where the lock is to be shared).
     """
     try:
         fcntl.flock(file, kind)
@@ -23,14 +24,15 @@ def lock(file: IO[bytes] | int, kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bo
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Let one process at a time into the block, of those that name the same folder.
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block, of those that name the same file.
 
-    On a file system that has no locks it lets in all.
+    The file is made if it is not there, and may be replaced in the block. On a file system that has
+    no locks all are let in.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        lock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    while True:
+        with open(path, "a+b") as file:
+            lock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                yield
+                return

@@ -301,7 +301,7 @@ def test_what_is_open_is_collected_before_a_run_ends(tmp_path: Path, server, cap
     )
     with pytest.raises(NoKeyLeft):
         submit(batch_run(server, most_requests=4), tmp_path, requests(8))
-    assert "open batches are waited for" in capfd.readouterr().err
+    assert "nothing more is submitted, other batches are waited for" in capfd.readouterr().err
     assert len(asked_again(tmp_path, requests(8))) == 4
     server.resource_fault = None
     assert submit(batch_run(server), tmp_path, requests(8)).done == 4
@@ -388,6 +388,73 @@ def test_a_result_that_comes_damaged_is_asked_for_again(tmp_path: Path, server, 
         assert run.complete(requests(6), journal).done == 6
         assert run.budget.spent.usage == journal.spent(None).usage
     assert next(damaged, None) is None
+    assert set(server.batched.values()) == {1}
+
+
+def test_a_result_that_is_cut_short_is_not_filled_up_by_errors(tmp_path: Path, server) -> None:
+    """Each row of an expired batch is in one of its two files."""
+    server.batch_fate = lambda ordinal: "expired" if ordinal == 0 else "completed"
+    cut = iter(["cut"])
+    server.resource_fault = lambda method, path: (
+        next(cut, None) if path.endswith("/content") else None
+    )
+    assert submit(batch_run(server, outage=60.0), tmp_path, requests(20)).done == 20
+    assert [len(batch.rows) for batch in server.batches.values()] == [20, 10]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_batch_that_stays_bad_holds_up_no_other(tmp_path: Path, server, wanted: bool) -> None:
+    server.batch_seconds = 0.2
+    with Journal(tmp_path, "mbpp") as journal:
+        started(batch_run(server, most_requests=4), journal, 8)
+    first = next(iter(server.batches.values()))
+    server.resource_fault = lambda method, path: (
+        "500" if path.split("/")[-2] == first.public.get("output_file_id") else None
+    )
+    asked = requests(12)[0 if wanted else 4 :]
+    if wanted:
+        with pytest.raises(EndpointDown):
+            submit(batch_run(server, outage=1.0), tmp_path, asked)
+    else:
+        assert submit(batch_run(server, outage=1.0), tmp_path, asked).done == 8
+    assert len(asked_again(tmp_path, requests(12))) == 4
+    assert [len(batch.rows) for batch in server.batches.values()] == [4, 4, 4]
+
+
+def test_an_upload_that_fails_leaves_nothing_to_look_for(tmp_path: Path, server) -> None:
+    server.resource_fault = lambda method, path: "500" if path == "/v1/files" else None
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server), tmp_path, requests(6))
+    assert states(tmp_path) == []
+    server.resource_fault = None
+    assert submit(batch_run(server, creation=60), tmp_path, requests(6)).done == 6
+
+
+def test_a_queue_that_another_task_fills_is_waited_for(tmp_path: Path, server) -> None:
+    def fate(ordinal: int) -> str:
+        batches = list(server.batches.values())
+        queued = sum(len(one.rows) for one in batches if one.public["status"] not in TERMINAL)
+        last = list(server.files.values())[-1]
+        return "token_limit" if queued + last.content.count(b"\n") > 12 else "completed"
+
+    server.batch_fate, server.batch_seconds = fate, 0.8
+    with Journal(tmp_path, "a") as journal:
+        started(batch_run(server), journal, 5)
+    report = submit(batch_run(server), tmp_path, requests(17)[5:], "b")
+    assert (report.done, report.failed, report.stop) == (12, [], None)
+    assert [len(batch.rows) for batch in server.batches.values()] == [5, 12, 12]
+
+
+def test_states_of_an_earlier_form_are_read(tmp_path: Path, server) -> None:
+    server.batch_seconds = 0.2
+    with Journal(tmp_path, "mbpp") as journal:
+        started(batch_run(server), journal, 4)
+    [path] = (tmp_path / "batches").glob("*.state.json")
+    state = json.loads(path.read_text())
+    del state["name"], state["most"]
+    path.write_text(json.dumps(state))
+    path.with_name("0.state.json").write_text(json.dumps({**state, "collected": True}))
+    assert submit(batch_run(server), tmp_path, requests(4)).done == 4
     assert set(server.batched.values()) == {1}
 
 

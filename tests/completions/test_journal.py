@@ -332,6 +332,24 @@ def test_a_kill_forgets_nothing_that_was_sent(tmp_path: Path) -> None:
         assert journal.spent(None).usage == expected + Usage(3, 2, 1)
 
 
+def test_a_line_that_is_broken_inside_is_mended_by_compacting(tmp_path: Path) -> None:
+    with Journal(tmp_path, "mbpp") as journal:
+        journal.record_sent(request("cut off"), lost=Usage(1, 1, 1))
+        for text in "ab":
+            journal.record(request(text), response())
+    path = the_file(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(one[:90] + b"\0" * 9 + one[99:] for one in lines[:2]) + lines[2])
+    with Journal(tmp_path, "mbpp") as journal:
+        assert journal.spent(None).usage == Usage(3, 2, 1)
+        with pytest.raises(UserError, match="line 2 is not a journal entry"):
+            journal.get(request("a").key)
+    assert compact(tmp_path) == (1, 1, 0, 0, 2)
+    with Journal(tmp_path, "mbpp") as journal:
+        assert journal.get(request("a").key) is None
+        assert journal[request("b").key].text == "hi"
+
+
 def test_secrets_are_blotted_out_of_what_an_endpoint_repeats(tmp_path: Path) -> None:
     with Journal(tmp_path, "test") as journal:
         journal.record(

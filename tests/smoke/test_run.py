@@ -234,14 +234,14 @@ def test_a_full_disk_is_one_line_and_loses_no_reply(
         assert "the disk is full: free some space" in done.stdout
         assert "Traceback" not in done.stdout
         assert not (project.path / "results/toy_labeled.jsonl").exists()
-        lines = [
+        replies = [
             line
             for path in (small / "completions").glob("*.jsonl")
             for line in path.read_bytes().splitlines()
+            if "response" in json.loads(line)
         ]
         # Every reply that was paid for is there.
-        assert 5 < len(lines) == endpoint.counts[200]
-        assert all(json.loads(line)["response"] for line in lines)
+        assert 5 < len(replies) == endpoint.counts[200]
     finally:
         endpoint.close()
         subprocess.run(["umount", str(small)], check=True)

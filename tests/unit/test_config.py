@@ -46,6 +46,7 @@ def test_a_wrong_config_is_explained_in_one_line(change: dict, message: str) -> 
     ("section", "message"),
     [
         ({"price": {"input": 1}}, "key 'label.client.price': holds one of 'input' and 'output'"),
+        ({"key_file": "~nobody-here/keys.json"}, "there is no file ~nobody-here/keys.json"),
         ({"key_file": "/nowhere/keys.json"}, "key 'label.client.key_file': there is no file"),
     ],
 )

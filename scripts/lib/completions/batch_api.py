@@ -16,18 +16,21 @@ from scripts.lib.errors import UserError
 MARK = "ada_instruct_input"
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 CLOCKS_DIFFER_SECONDS = 3600.0
+# How long a batch may take to be created, of an input that is there.
+CREATE_SECONDS = 60.0
 
 
 class Batch(NamedTuple):
     """A batch as its provider tells of it: `errors` are (code, message) pairs of the whole batch.
 
-    `files` are those of its replies and of its failures, as far as there are any, `completed` is
-    how many requests have a reply.
+    `output_file` and `error_file` are those of its replies and of its failures, "" where there is
+    none; `completed` is how many requests have a reply.
     """
 
     id: str
     status: str
-    files: list[str]
+    output_file: str
+    error_file: str
     completed: int
     errors: list[tuple[str, str]]
 
@@ -54,15 +57,21 @@ class BatchApi:
             client.close()
         self._clients.clear()
 
-    def create(self, name: str, content: bytes) -> Batch:
-        """Create a batch of an input; it carries the input's name, by which `find` knows it."""
+    def create(self, name: str, content: bytes, before: Callable[[], None]) -> Batch:
+        """Create a batch of an input; it carries the input's name, by which `find` knows it.
+
+        `before` is called once the input is uploaded, which may take long: from there on nobody
+        knows whether there is a batch until it is confirmed.
+        """
 
         def create(client: Any) -> Any:
             uploaded = client.files.create(file=(f"{name}.jsonl", content), purpose="batch")
             self._check(uploaded, "id")
             self.has_answered = True
+            before()
             # Tried again, it might be created twice.
-            return client.with_options(max_retries=0).batches.create(
+            once = client.with_options(max_retries=0, timeout=min(CREATE_SECONDS, self._timeout))
+            return once.batches.create(
                 input_file_id=uploaded.id,
                 endpoint=ENDPOINT,
                 completion_window="24h",
@@ -165,9 +174,11 @@ class BatchApi:
                 if result is not None:
                     return result
                 unknown = True
-        # Of a batch of its own each key would know.
-        if limited is not None or (forbidden is not None and not (reading and unknown)):
-            raise limited or forbidden  # type: ignore[misc]
+        if limited is not None:
+            raise limited
+        # A key that may not use batches has none that the others do not know.
+        if forbidden is not None and not (reading and unknown):
+            raise forbidden
         if not unknown and not alive(self.lanes):
             raise no_key_left(self.base_url, self.lanes)
         return None
@@ -176,11 +187,11 @@ class BatchApi:
         self._check(raw, "id", "status")
         counts = getattr(raw, "request_counts", None)
         listed = (getattr(raw, "errors", None) and raw.errors.data) or []
-        files = (getattr(raw, "output_file_id", None), getattr(raw, "error_file_id", None))
         return Batch(
             id=raw.id,
             status=raw.status,
-            files=[file_id for file_id in files if file_id],
+            output_file=getattr(raw, "output_file_id", None) or "",
+            error_file=getattr(raw, "error_file_id", None) or "",
             completed=(counts and counts.completed) or 0,
             errors=[(error.code or "", self.redacted(one_line(error.message))) for error in listed],
         )

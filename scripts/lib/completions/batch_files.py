@@ -6,7 +6,7 @@ The state is there before a batch is created, and again as soon as it has an id.
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from scripts.lib.completions.pricing import Usage
 from scripts.lib.completions.request import CompletionRequest
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
-from scripts.lib.locks import locked_folder
+from scripts.lib.locks import locked
 
 ENDPOINT = "/v1/chat/completions"
 # Of the states and inputs, in that of the journal.
 FOLDER = "batches"
+LOCK = ".lock"
 
 
 @dataclass
@@ -34,10 +35,10 @@ class BatchState:
 
     input_name: str
     base_url: str
-    name: str
     samples: dict[str, int]
-    most: dict[str, Any]
     created: str
+    name: str = ""
+    most: dict[str, Any] = field(default_factory=dict)
     batch_id: str = ""
     status: str = "new"
     collected: bool = False
@@ -46,11 +47,11 @@ class BatchState:
     def most_amount(self) -> Amount:
         """The most that its requests can take."""
         usage = {name: value for name, value in self.most.items() if name != "dollars"}
-        return Amount(Usage(**usage), self.most["dollars"])
+        return Amount(Usage(**usage), self.most.get("dollars", 0.0))
 
     @property
     def age(self) -> float:
-        """Seconds since it was about to be created."""
+        """Seconds since it began to be created."""
         return (datetime.now(UTC) - datetime.fromisoformat(self.created)).total_seconds()
 
 
@@ -88,7 +89,7 @@ class BatchFiles:
 
     def save(self, state: BatchState) -> None:
         """Keep a state that has changed, unless another run has collected the batch meanwhile."""
-        with locked_folder(self._folder):
+        with locked(self._folder / LOCK):
             now = self._read(self.path(state))
             if now is not None and not now.collected:
                 self._write(state)
@@ -99,7 +100,7 @@ class BatchFiles:
 
         The batch is done with when the block ends.
         """
-        with locked_folder(self._folder):
+        with locked(self._folder / LOCK):
             now = self._read(self.path(state))
             if now is None or now.collected:
                 yield False

@@ -10,8 +10,8 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,11 +39,10 @@ SAY_EVERY_SECONDS = 30.0
 OnReply = Callable[[CompletionRequest, dict[str, Any]], None]
 
 
-def keys_in_batches(journal_folder: Path, base_url: str, wanted: Set[str]) -> set[str]:
-    """Those of some requests' keys that are in an endpoint's batches, and not collected yet."""
+def keys_in_batches(journal_folder: Path, base_url: str) -> set[str]:
+    """The keys of the requests that are in an endpoint's batches, and not collected yet."""
     states = BatchFiles(journal_folder).uncollected()
-    here = [state for state in states if state.base_url == base_url]
-    return {key for state in here for key in wanted & state.samples.keys()}
+    return {key for state in states if state.base_url == base_url for key in state.samples}
 
 
 def reserved_for_batches(journal: Journal) -> Amount:
@@ -72,7 +71,6 @@ class BatchClient:
     creation: float = CREATION_SECONDS
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
-    _reserved: set[str] = field(default_factory=set)
 
     def complete(
         self,
@@ -96,44 +94,21 @@ class BatchClient:
         states = BatchFiles(journal.folder).uncollected()
         own = [state for state in states if self.pays(state, journal)]
         for state in own:
-            self.reserve(state)
-        if not any(state.base_url == self.api.base_url for state in own):
-            return
-        try:
+            self.budget.hold(state.input_name, state.most_amount)
+        if any(state.base_url == self.api.base_url for state in own):
             with contextlib.closing(self.api):
                 _BatchRun(self, {}, journal, lambda *_: None).look_once()
-        except UserError as error:
-            say(f"what open batches have cost is not known yet: {error}")
 
     def pays(self, state: BatchState, journal: Journal) -> bool:
         """Whether the budget of a journal's name pays for a batch."""
         return state.name == journal.name
 
-    def reserve(self, state: BatchState) -> None:
-        """Reserve, if that was not done, the most that a batch can take."""
-        if state.input_name not in self._reserved:
-            self.reserved(state)
-            self.budget.commit(state.most_amount)
-
-    def reserved(self, state: BatchState) -> None:
-        """Hear that the most that a batch can take is reserved."""
-        self._reserved.add(state.input_name)
-
-    def settle(self, state: BatchState, taken: Amount) -> None:
-        """Count what a batch has taken in place of what was reserved for it."""
-        self._reserved.discard(state.input_name)
-        self.budget.settle(state.most_amount, taken)
-
 
 class _OpenBatch(NamedTuple):
-    """A batch whose end is waited for, and its requests by their keys.
-
-    `alone`: when it was created there was no other one.
-    """
+    """A batch whose end is waited for, and its requests by their keys."""
 
     state: BatchState
     held: dict[str, CompletionRequest]
-    alone: bool
 
 
 class _BatchRun:
@@ -155,13 +130,15 @@ class _BatchRun:
         self._most_requests, self._one_at_a_time = client.most_requests, False
         self._errors: dict[str, tuple[Meaning, str]] = {}
         self._open: dict[str, _OpenBatch] = {}
-        # Batches of which nothing is wanted, and which cannot be looked at.
+        # Batches that are not looked at any more.
         self._set_aside: set[str] = set()
         # Keys of requests in batches of which nobody knows yet whether they were created.
         self._unconfirmed: set[str] = set()
-        self._away_since: float | None = None
-        self._times_away = 0
-        # Why nothing more is submitted, while what is open is still collected.
+        # What of this pass may go better later, and since when, and how often, that has been so.
+        self._down: EndpointDown | None = None
+        self._down_since: float | None = None
+        self._times_down = 0
+        # What the user must put right: nothing more is submitted, what is open is still collected.
         self._broken: UserError | None = None
 
     def run(self) -> Report:
@@ -172,7 +149,7 @@ class _BatchRun:
                     said = time.monotonic()
                     say(self._progress())
                 # Each try to submit sends its file anew.
-                time.sleep(self._client.poll * 2 ** min(self._times_away, 4))
+                time.sleep(self._client.poll * 2 ** min(self._times_down, 4))
         except (KeyboardInterrupt, SystemExit):
             if self._open:
                 say(
@@ -189,35 +166,67 @@ class _BatchRun:
     def look_once(self) -> None:
         """Collect what has ended by now."""
         self._take_up()
-        for open_batch in list(self._open.values()):
-            self._look_at(open_batch)
+        self._look()
 
     def _all_done(self) -> bool:
         """Do what can be done now; whether nothing is left to wait for.
 
-        An endpoint that has answered and then is away for a while is waited for, too: a batch takes
-        hours.
+        One batch that cannot be looked at holds up no other. An endpoint that has answered and then
+        is away for a while is waited for: a batch takes hours.
         """
-        try:
+        self._down = None
+        self._take_up()
+        while self._look():
+            # What was refused for a full queue looks at all that fills it.
             self._take_up()
-            while self._look():
-                pass
-            self._submit_what_may()
-        except EndpointDown as error:
-            if self._away_since is None:
-                say(f"waiting for up to {self._client.outage:g} s: {error}")
-            self._times_away += 1
-            self._away_since = self._away_since or time.monotonic()
-            away = time.monotonic() - self._away_since
-            if not self._api.has_answered or away >= self._client.outage:
-                raise
+        if self._broken is None:
+            with self._later():
+                self._submit_rest()
+        if self._down is not None:
+            self._wait_or_raise(self._down)
             return False
         if not self._unconfirmed:
-            self._away_since, self._times_away = None, 0
+            self._down_since, self._times_down = None, 0
         on_their_way = self._missing.keys() & self._in_batches()
         # What is not submitted yet waits for room in the account's queue.
         ends = self._report.stop is not None or self._broken is not None
         return not on_their_way and (ends or not self._missing)
+
+    def _wait_or_raise(self, error: EndpointDown) -> None:
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            say(f"waiting for up to {self._client.outage:g} s: {error}")
+        self._times_down += 1
+        away = time.monotonic() - self._down_since
+        if not self._api.has_answered or away >= self._client.outage:
+            raise error
+
+    @contextlib.contextmanager
+    def _later(self, state: BatchState | None = None) -> Iterator[None]:
+        """Put off what goes wrong in a block until everything else of the pass is done.
+
+        It concerns the batch of `state`, or what is to be submitted. A batch that is not wanted, or
+        that the user must put right, is set aside.
+        """
+        wanted = state is None or self._is_wanted(state)
+        try:
+            yield
+            return
+        except EndpointDown as error:
+            if wanted:
+                self._down = self._down or error
+                return
+            say(f"left alone for now, since nothing of it is wanted: {error}")
+        except UserError as error:
+            if wanted and self._broken is None:
+                self._broken = error
+                if self._open:
+                    say(f"nothing more is submitted, other batches are waited for: {error}")
+            elif not wanted:
+                say(f"left alone, since nothing of it is wanted: {error}")
+        if state is not None:
+            self._set_aside.add(state.input_name)
+            self._open.pop(state.input_name, None)
 
     def _in_batches(self) -> set[str]:
         """The keys of what is in open batches, or may be."""
@@ -225,20 +234,6 @@ class _BatchRun:
 
     def _is_wanted(self, state: BatchState) -> bool:
         return not self._missing.keys().isdisjoint(state.samples)
-
-    def _submit_what_may(self) -> None:
-        """Submit the rest; where that fails, first collect what is open: it is paid for."""
-        if self._broken is not None:
-            return
-        try:
-            self._submit_rest()
-        except EndpointDown:
-            raise
-        except UserError as error:
-            if not self._open:
-                raise
-            say(f"nothing more is submitted, open batches are waited for: {error}")
-            self._broken = error
 
     def _progress(self) -> str:
         return (
@@ -253,39 +248,28 @@ class _BatchRun:
     # What earlier runs have left.
 
     def _take_up(self) -> None:
-        """Take up the endpoint's open batches that hold what is wanted, or that we pay for."""
+        """Take up the endpoint's open batches that hold what is wanted, or that we pay for.
+
+        Where the account's queue is full, all of them: what has ended makes room.
+        """
         self._unconfirmed.clear()
         for state in self._files.uncollected():
             own = self._client.pays(state, self._journal)
             if state.input_name in self._open.keys() | self._set_aside:
                 continue
-            if state.base_url != self._api.base_url or not (own or self._is_wanted(state)):
+            concerns_us = own or self._one_at_a_time or self._is_wanted(state)
+            if state.base_url != self._api.base_url or not concerns_us:
                 continue
-            with self._unless_unwanted(state):
+            with self._later(state):
                 if not state.batch_id and not self._confirm(state, own):
                     continue
                 if own:
-                    self._client.reserve(state)
+                    self._budget.hold(state.input_name, state.most_amount)
                 # Of one that another run has collected just now, what is wanted.
                 held = {key: self._missing[key] for key in state.samples if key in self._missing}
                 held = {**self._files.requests(state), **held}
-                self._open[state.input_name] = _OpenBatch(state, held, alone=False)
+                self._open[state.input_name] = _OpenBatch(state, held)
                 say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
-
-    @contextlib.contextmanager
-    def _unless_unwanted(self, state: BatchState) -> Iterator[None]:
-        """A look at a batch, which raises what the user must put right if something is wanted."""
-        wanted = self._is_wanted(state)
-        try:
-            yield
-        except EndpointDown:
-            raise
-        except UserError as error:
-            if wanted:
-                raise
-            say(f"left alone, since nothing of it is wanted: {error}")
-            self._set_aside.add(state.input_name)
-            self._open.pop(state.input_name, None)
 
     def _confirm(self, state: BatchState, own: bool) -> bool:
         """Find out whether a batch was created; where it was not, give it up in due time."""
@@ -309,9 +293,7 @@ class _BatchRun:
         return batch is not None
 
     def _forget(self, state: BatchState) -> None:
-        if self._client.pays(state, self._journal):
-            self._client.reserve(state)
-            self._client.settle(state, NO_AMOUNT)
+        self._budget.release(state.input_name, NO_AMOUNT)
         self._files.forget(state)
 
     # Creating batches.
@@ -360,23 +342,27 @@ class _BatchRun:
             name=self._journal.name,
             samples={key: request.sample for key, request in held.items()},
             most={**most.usage.as_dict(), "dollars": most.dollars},
-            created=now_text(),
+            created="",
         )
-        self._client.reserved(state)
-        self._files.add(state, content)
+        self._budget.settle(most, NO_AMOUNT)
+        self._budget.hold(state.input_name, most)
+
+        def before() -> None:
+            state.created = now_text()
+            self._files.add(state, content)
+
         try:
-            batch = self._api.create(state.input_name, content)
-        except EndpointDown:
-            # Whether the batch was created will show when its state is taken up again.
-            raise
-        except UserError:
-            self._forget(state)
+            batch = self._api.create(state.input_name, content, before)
+        except UserError as error:
+            # Where it was under way, it will show later whether the batch was created.
+            if not (state.created and isinstance(error, EndpointDown)):
+                self._forget(state)
             raise
         state.batch_id, state.status = batch.id, batch.status
         self._files.save(state)
         for key in held:
             self._tries[key] += 1
-        self._open[state.input_name] = _OpenBatch(state, held, alone=not self._open)
+        self._open[state.input_name] = _OpenBatch(state, held)
         say(f"batch {batch.id}: {len(held)} requests submitted")
 
     # Watching and collecting.
@@ -385,13 +371,13 @@ class _BatchRun:
         """Ask after every open batch; whether one of them has ended."""
         ended = False
         for one in list(self._open.values()):
-            with self._unless_unwanted(one.state):
+            with self._later(one.state):
                 ended |= self._look_at(one)
         return ended
 
     def _look_at(self, one: _OpenBatch) -> bool:
         """Ask after a batch, and collect it if it has ended; whether it has."""
-        state, held, alone = one
+        state, held = one
         batch = self._api.retrieve(state.batch_id)
         if batch is None:
             raise UserError(f"no key knows the batch {state.batch_id}: {self._remedy(state)}")
@@ -400,20 +386,23 @@ class _BatchRun:
             self._files.save(state)
         if batch.status not in TERMINAL:
             return False
+        wanted = self._is_wanted(state)
         self._collect(state, held, batch)
         del self._open[state.input_name]
-        self._judge_the_rest(state, held, batch, alone)
+        if wanted:
+            self._judge_the_rest(state, held, batch)
         return True
 
     def _collect(self, state: BatchState, held: dict[str, CompletionRequest], batch: Batch) -> None:
         """Journal the replies of an ended batch: of one that expired or was cancelled, too."""
-        rows = [row for file_id in batch.files for row in self._rows(state, file_id)]
+        rows = self._rows(state, batch.output_file)
         if len(rows) < batch.completed:
             raise EndpointDown(
                 f"{self._api.base_url}: the result of the batch {state.batch_id} came with "
                 f"{len(rows)} of {batch.completed} replies: run the same command again, or "
                 f"{self._remedy(state)}"
             )
+        rows += self._rows(state, batch.error_file)
         taken, replies = NO_AMOUNT, 0
         with self._files.collecting(state) as is_ours:
             counted = self._counted(state)
@@ -432,7 +421,7 @@ class _BatchRun:
             self._journal.sync()
         self._find_known()
         if self._client.pays(state, self._journal):
-            self._client.settle(state, taken)
+            self._budget.release(state.input_name, taken)
         say(f"batch {state.batch_id}: {batch.status}, {replies} of {len(held)} replies")
 
     def _find_known(self) -> None:
@@ -488,19 +477,19 @@ class _BatchRun:
         return self._budget.amount(usage, discount), is_reply
 
     def _judge_the_rest(
-        self, state: BatchState, held: dict[str, CompletionRequest], batch: Batch, alone: bool
+        self, state: BatchState, held: dict[str, CompletionRequest], batch: Batch
     ) -> None:
         """Give up on requests that were refused or tried often enough; the others go again."""
         too_many = "token_limit_exceeded" in [code for code, _ in batch.errors]
         wanted = held.keys() & self._missing.keys()
-        if batch.status == "failed" and not too_many and wanted:
+        if batch.status == "failed" and not too_many:
             details = "; ".join(message for _, message in batch.errors)
             raise UserError(
                 f"the batch {state.batch_id} was refused: {details or 'no reason given'} (nothing "
                 "was paid for it): mend that, or set label.client.mode: live"
             )
         if too_many:
-            self._make_smaller(len(held), alone)
+            self._make_smaller(len(held), self._is_alone())
         for key in [key for key in held if key in wanted]:
             unknown = (Meaning.PASSING, f"batch {batch.status}")
             meaning, message = self._errors.pop(key, unknown)
@@ -511,13 +500,18 @@ class _BatchRun:
             elif self._tries[key] >= self._client.attempts:
                 self._fail(held[key], "unanswered", message)
 
+    def _is_alone(self) -> bool:
+        """Whether no other batch is known that takes room in the account's queue."""
+        here = [one for one in self._files.uncollected() if one.base_url == self._api.base_url]
+        return all(one.input_name in self._set_aside for one in here)
+
     def _make_smaller(self, refused: int, alone: bool) -> None:
         """Go on with one batch at a time; with smaller ones if this one was alone in the queue."""
         self._one_at_a_time = True
         if alone and refused == 1:
             raise UserError(
-                "one request exceeds the account's limit of enqueued tokens: lower "
-                "label.max_tokens, or set label.client.mode: live"
+                "one request exceeds the account's limit of enqueued tokens, or batches of others "
+                "fill it: lower label.max_tokens, run again later, or set label.client.mode: live"
             )
         if alone:
             self._most_requests = max(1, refused // 2)
@@ -529,14 +523,17 @@ class _BatchRun:
             request, reason, [{"outcome": detail}], lost=NOTHING, secrets=self._secrets
         )
 
-    def _rows(self, state: BatchState, file_id: str) -> Iterator[dict[str, Any]]:
-        """The rows of a file of results, every one of which was paid for."""
+    def _rows(self, state: BatchState, file_id: str) -> list[dict[str, Any]]:
+        """The rows of a file of results; none where there is no file."""
+        if not file_id:
+            return []
         content = self._api.content(file_id)
         if content is None:
             raise UserError(
                 f"no key can read {file_id}, the result of the batch {state.batch_id}: "
                 f"{self._remedy(state)}"
             )
+        rows = []
         # Not `splitlines`, which also parts at characters that JSON may hold.
         for line in content.split(b"\n"):
             if not line.strip():
@@ -549,7 +546,8 @@ class _BatchRun:
                     f"{self._api.base_url}: the result of the batch {state.batch_id} came damaged: "
                     f"run the same command again, or {self._remedy(state)}"
                 ) from None
-            yield row
+            rows.append(row)
+        return rows
 
     def _remedy(self, state: BatchState) -> str:
         return (

@@ -67,6 +67,8 @@ class Budget:
         self._caps, self.price = caps, price
         self.spent = spent
         self._reserved = NO_AMOUNT
+        # What is reserved for longer than a request, by names.
+        self._held: dict[str, Amount] = {}
 
     def amount(self, usage: Usage, discount: float = 1.0) -> Amount:
         """What `usage` costs by the budget's price."""
@@ -94,9 +96,15 @@ class Budget:
             self._reserved += most
         return exceeded
 
-    def commit(self, most: Amount) -> None:
-        """Reserve for what was sent by an earlier run, whatever the caps."""
-        self._reserved += most
+    def hold(self, name: str, most: Amount) -> None:
+        """Reserve for what has been sent already, whatever the caps; once for each name."""
+        if name not in self._held:
+            self._held[name] = most
+            self._reserved += most
+
+    def release(self, name: str, taken: Amount) -> None:
+        """Count what something took in place of what is reserved in its name."""
+        self.settle(self._held.pop(name, NO_AMOUNT), taken)
 
     def settle(self, most: Amount, taken: Amount) -> None:
         """Count what a request took in place of what was reserved for it."""

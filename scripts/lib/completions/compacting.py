@@ -81,7 +81,10 @@ def _merge(folder: Path, paths: list[Path], broken: Counter[Path]) -> Path | Non
     """One file in place of some: a merged one, or the only one where nothing is to be left out."""
     found = Counter[Path]()
     left = Counter(
-        line.key for path in paths for line in settled(lines_of(path, found)) if line.kind == REPLY
+        line.key
+        for path in paths
+        for line in settled(lines_of(path, found, thorough=True))
+        if line.kind == REPLY
     )
     broken.update(found)
     if not paths or (len(paths) == 1 and not found):
@@ -105,7 +108,7 @@ def _merged_lines(paths: list[Path], left: Counter[str]) -> Iterator[bytes]:
     """The lines of files, with one reply to each request; `left` counts those of each."""
     # The last one counts, as it does for who reads the files one after the other.
     for path in paths:
-        for kind, key, content in settled(lines_of(path)):
+        for kind, key, content in settled(lines_of(path, thorough=True)):
             left[key] -= kind == REPLY
             if kind != REPLY or not left[key]:
                 yield content

@@ -77,7 +77,7 @@ class Endpoint:
         client = self._client or self._open(question.requests, journal)
         # What has ended of open batches is collected when the endpoint is opened.
         missing = journal.missing(question.requests)
-        in_batches = keys_in_batches(journal.folder, client.name, missing.keys())
+        in_batches = missing.keys() & keys_in_batches(journal.folder, client.name)
         by_batch = self._settings.mode == "batch" and self._kind != "local"
         if in_batches and not by_batch:
             # Do not pay again, one by one, for what an open batch is paid for already.

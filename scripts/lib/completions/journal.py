@@ -24,6 +24,7 @@ from scripts.lib.completions.budget import NO_AMOUNT, Amount
 from scripts.lib.completions.entries import (
     FAILED,
     REPLY,
+    SENT,
     BrokenLine,
     Line,
     cost_in,
@@ -395,16 +396,25 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in paths if path.name not in replaced]
 
 
-def lines_of(path: Path, broken: Counter[Path] | None = None) -> Iterator[Line]:
-    """The lines of a file, but for one that a kill has torn, and broken ones, which are counted."""
+def lines_of(
+    path: Path, broken: Counter[Path] | None = None, thorough: bool = False
+) -> Iterator[Line]:
+    """The lines of a file, but for one that a kill has torn, and broken ones, which are counted.
+
+    Of replies and failures only the ends are looked at, unless `thorough`.
+    """
     with open(path, "rb") as file:
         for content in file:
             if not content.endswith(b"\n"):
                 return
             try:
-                yield line_in(content)
-            except BrokenLine:
+                line = line_in(content)
+                if thorough or line.kind == SENT:
+                    json.loads(content)
+            except ValueError:
                 _count(broken, path)
+            else:
+                yield line
 
 
 def _count(broken: Counter[Path] | None, path: Path) -> None:

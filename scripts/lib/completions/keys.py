@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.lib.completions.stops import NoKeyLeft
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
-from scripts.lib.locks import locked_folder
+from scripts.lib.locks import locked
 
 # Servers that want no key are given a word; as a word of a reply it must stay.
 SHORTEST_SECRET = 8
@@ -98,7 +98,7 @@ def move_to_aborted(path: Path, retired: list[ApiKey]) -> None:
     Keys that were added meanwhile stay where they are. Two runs do so one after the other.
     """
     secrets = {key.secret for key in retired}
-    with locked_folder(path.parent):
+    with locked(path):
         content = _read_key_file(path)
         moved = [secret for secret in content["available"] if secret in secrets]
         if not moved:

@@ -1,6 +1,7 @@
 """How requests are sent: the section `label.client` of the config."""
 
 import json
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,9 +56,14 @@ class ClientSettings:
             budget=Caps(**values.pop("budget")),
             canary=Canary(**values.pop("canary")),
             batch=BatchSettings(**values.pop("batch")),
-            key_file=Path(key_file).expanduser() if key_file else None,
+            key_file=_expanded(key_file) if key_file else None,
             **values,
         )
+
+
+def _expanded(path: str) -> Path:
+    """A path in which `~` is a home; where there is no such user, the path as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def check_client(section: dict[str, Any], source: str) -> None:
@@ -74,5 +80,5 @@ def check_client(section: dict[str, Any], source: str) -> None:
         raise UserError(
             f"{key}.budget.dollars': needs a price: set label.client.price, or install genai-prices"
         )
-    if section["key_file"] and not Path(section["key_file"]).expanduser().is_file():
+    if section["key_file"] and not _expanded(section["key_file"]).is_file():
         raise UserError(f"{key}.key_file': there is no file {section['key_file']}: mend the path")
