@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     for state in BatchFiles(arguments.folder).uncollected():
         print(
             f"open batch {state.batch_id or '(not confirmed)'} for {state.name}, {state.status}: "
-            f"{len(state.samples)} requests, at most ${amount_text(state.most['dollars'])}"
+            f"{len(state.samples)} requests, at most ${amount_text(state.most_amount.dollars)}"
         )
     for path, number in broken.items():
         print(f"{path}: {number} broken lines, which --compact leaves out")
