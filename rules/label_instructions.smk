@@ -47,7 +47,8 @@ rule label_instructions:
             --endpoint {params.endpoint} --model {params.model:q} \
             --replies {params.replies} --min-tests {params.min_tests} --seed {params.seed} \
             --parameters {params.parameters:q} --client {params.client:q} \
-            --journal .cache/completions --server-log {params.server_log} --output {output} {params.estimate} --log {log}
+            --journal .cache/completions --server-log {params.server_log} --output {output} \
+            {params.estimate} --log {log}
         """
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.completions.batches import keys_in_batches, reserved_for_batches
+from scripts.lib.completions.batches import batches_of, keys_in_batches
 from scripts.lib.completions.budget import Caps
 from scripts.lib.completions.client import Failure
 from scripts.lib.completions.endpoint import OWN_HARDWARE, Endpoint, remote_url
@@ -152,9 +152,11 @@ class Requests:
 
     def of_judgement(self, asked: Asked, reply: str, sample: int = 0) -> CompletionRequest:
         """The request to the judge of a reply; a judgement is no matter of chance."""
-        certain = {name: 0.0 for name in ("temperature",) if name in self.parameters}
+        parameters = dict(self.parameters)
+        if "temperature" in parameters:
+            parameters["temperature"] = 0.0
         messages = judge_messages(self.task, asked.instruction.instruction, reply)
-        return self._request(messages, self.parameters | certain, sample)
+        return self._request(messages, parameters, sample)
 
     def _request(
         self, messages: tuple[tuple[str, str], ...], parameters: dict[str, Any], sample: int
@@ -218,7 +220,7 @@ def write_estimate(
     costs = total(found)
     if len(found) > 1:
         say("; ".join(f"{case} in all: {cost}" for case, cost in costs.items()))
-    spent = journal.spent(price) + reserved_for_batches(journal)
+    spent = sum((state.most_amount for state in batches_of(journal)), start=journal.spent(price))
     for line in within_budget(caps, spent, costs):
         say(line)
 

@@ -1,12 +1,13 @@
 """Going on after a kill: a lock that a dead Snakemake left must not stop the next run."""
 
-import fcntl
 import shutil
 from pathlib import Path
 from typing import IO
 
+from scripts.lib.locks import lock
+
 # Open for as long as this process lives: the kernel frees the lock at its end, however it ends.
-_held: list[IO[str]] = []
+_held: list[IO[bytes]] = []
 
 
 def clear_stale_lock(state: Path) -> None:
@@ -18,12 +19,10 @@ def clear_stale_lock(state: Path) -> None:
     nothing is touched, and Snakemake's lock does its work.
     """
     state.mkdir(exist_ok=True)
-    lock = open(state / "run.lock", "w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+    file = open(state / "run.lock", "wb")
+    if lock(file) is not True:
+        file.close()
         return
-    _held.append(lock)
+    _held.append(file)
     shutil.rmtree(state / "locks", ignore_errors=True)
     (state / "locks").mkdir()

@@ -56,6 +56,16 @@ def submit(run: BatchClient, folder: Path, asked: list[CompletionRequest], name=
         return run.complete(asked, journal)
 
 
+def lose_confirmation(server: OpenAIServer, folder: Path, **changes: object) -> None:
+    """Create a batch of six requests, lose its confirmation, and end."""
+    server.resource_fault = lambda method, path: (
+        "lost" if (method, path) == ("POST", "/v1/batches") else None
+    )
+    with pytest.raises(EndpointDown):
+        submit(batch_run(server, **changes), folder, requests(6))
+    server.resource_fault = None
+
+
 def states(folder: Path) -> list[dict]:
     return [
         json.loads(path.read_text()) for path in sorted((folder / "batches").glob("*.state.json"))
@@ -184,14 +194,9 @@ def test_an_endpoint_without_batches_and_one_that_is_gone_are_told(tmp_path: Pat
 
 def test_a_batch_whose_creation_was_never_confirmed_is_found_again(tmp_path: Path, server) -> None:
     """The provider made it, and the connection broke before its id came."""
-    server.resource_fault = lambda method, path: (
-        "lost" if (method, path) == ("POST", "/v1/batches") else None
-    )
-    with pytest.raises(EndpointDown):
-        submit(batch_run(server), tmp_path, requests(6))
+    lose_confirmation(server, tmp_path)
     assert len(server.batches) == 1
     assert [state["batch_id"] for state in states(tmp_path)] == [""]
-    server.resource_fault = None
     assert submit(batch_run(server), tmp_path, requests(6)).done == 6
     assert len(server.batches) == 1, "nothing was submitted twice"
 
@@ -210,12 +215,8 @@ def test_a_batch_that_was_never_created_is_submitted_once_more(tmp_path: Path, s
 
 def test_a_key_that_is_refused_now_may_have_created_a_batch(tmp_path: Path, server) -> None:
     server.keys = {"sk-first": KeyState(), "sk-second": KeyState()}
-    server.resource_fault = lambda method, path: (
-        "lost" if (method, path) == ("POST", "/v1/batches") else None
-    )
-    with pytest.raises(EndpointDown):
-        submit(batch_run(server, lanes=lanes_of("sk-first")), tmp_path, requests(6))
-    server.resource_fault, server.keys["sk-first"] = None, KeyState("invalid")
+    lose_confirmation(server, tmp_path, lanes=lanes_of("sk-first"))
+    server.keys["sk-first"] = KeyState("invalid")
     both = lanes_of("sk-first", "sk-second")
     with pytest.raises(UserError, match="may have been created with a key that is refused now"):
         submit(batch_run(server, lanes=both), tmp_path, requests(6))
@@ -325,16 +326,6 @@ def test_a_key_that_may_not_use_batches_is_kept(tmp_path: Path, server) -> None:
     assert not any(lane.retired for lane in both)
 
 
-def lose_creations(server: OpenAIServer, folder: Path, *args: object) -> None:
-    """Create a batch whose confirmation is lost, and end."""
-    server.resource_fault = lambda method, path: (
-        "lost" if (method, path) == ("POST", "/v1/batches") else None
-    )
-    with pytest.raises(EndpointDown):
-        submit(batch_run(server), folder, *args)
-    server.resource_fault = None
-
-
 def started(client: BatchClient, journal: Journal, number: int) -> _BatchRun:
     """A run that asks for so many requests and has done what it could do at once."""
     run = _BatchRun(client, journal.missing(requests(number)), journal, lambda *_: None)
@@ -345,13 +336,13 @@ def started(client: BatchClient, journal: Journal, number: int) -> _BatchRun:
 def test_what_a_dead_run_has_created_for_another_name_is_not_paid_twice(
     tmp_path: Path, server
 ) -> None:
-    lose_creations(server, tmp_path, requests(6), "mbpp")
+    lose_confirmation(server, tmp_path)
     assert submit(batch_run(server), tmp_path, requests(6), "gsm8k").done == 6
     assert set(server.batched.values()) == {1}
 
 
 def test_what_another_run_is_creating_is_waited_for(tmp_path: Path, server) -> None:
-    lose_creations(server, tmp_path, requests(6), "mbpp")
+    lose_confirmation(server, tmp_path)
     with Journal(tmp_path, "mbpp") as creating, Journal(tmp_path, "gsm8k") as journal:
         other = started(batch_run(server), journal, 8)
         assert sum(server.batched.values()) == 6 + 2, "but for what is being created"
@@ -363,7 +354,7 @@ def test_what_another_run_is_creating_is_waited_for(tmp_path: Path, server) -> N
 
 def test_a_creation_that_takes_its_time_is_waited_for(tmp_path: Path, server) -> None:
     """A run is killed and started again while the provider still works on it."""
-    lose_creations(server, tmp_path, requests(6))
+    lose_confirmation(server, tmp_path)
     hidden, server.batches = server.batches, {}
     looks = Counter()
 

@@ -123,8 +123,12 @@ class Lane:
             counted = tokens + self._caution * max(0.0, charge.most - tokens) if requests else 0.0
             bucket.settle(now, since, charge.expected, charge.most, counted)
 
-    def learn(self, now: float, headers: Mapping[str, str]) -> None:
-        """Follow the limits that an answer to this key states; the config's stay the most."""
+    def learn(self, now: float, headers: Mapping[str, str]) -> bool:
+        """Follow the limits that an answer to this key states; the config's stay the most.
+
+        Returns whether it has heard of one for the first time.
+        """
+        new = False
         for what, configured in self._configured.items():
             stated = limit_in(headers, what)
             if stated is None:
@@ -133,10 +137,12 @@ class Lane:
             bucket = self._bucket(what, now)
             if bucket is None:
                 bucket = self._buckets[what] = TokenBucket(limit, now)
+                new = True
             elif bucket.limit != limit:
                 bucket.resize(now, limit)
             if stated.remaining is not None:
                 bucket.report(now, stated.remaining)
+        return new
 
     def suppose(self, now: float, other: "Lane") -> None:
         """Take the limits of another key for this one's, until it hears its own."""
@@ -272,9 +278,9 @@ class Admission:
         Keys that have heard of none are thought to have the same: until their first answers come,
         many of their requests may be on the way.
         """
-        lane.learn(now, headers)
-        for other in self.lanes:
-            other.suppose(now, lane)
+        if lane.learn(now, headers):
+            for other in self.lanes:
+                other.suppose(now, lane)
 
     def close(self, lease: Lease, now: float, tokens: float, reached: bool = True) -> None:
         """Give a lease back. `tokens` is what the request took.

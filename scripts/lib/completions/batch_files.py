@@ -69,6 +69,10 @@ class BatchFiles:
         states = (self._read(path) for path in sorted(self._folder.glob("*.state.json")))
         return [state for state in states if state is not None and not state.collected]
 
+    def uncollected_at(self, base_url: str) -> list[BatchState]:
+        """Those of an endpoint."""
+        return [state for state in self.uncollected() if state.base_url == base_url]
+
     def _read(self, path: Path) -> BatchState | None:
         try:
             return BatchState(**json.loads(path.read_text(encoding="utf-8")))

@@ -41,16 +41,14 @@ OnReply = Callable[[CompletionRequest, dict[str, Any]], None]
 
 def keys_in_batches(journal_folder: Path, base_url: str) -> set[str]:
     """The keys of the requests that are in an endpoint's batches, and not collected yet."""
-    states = BatchFiles(journal_folder).uncollected()
-    return {key for state in states if state.base_url == base_url for key in state.samples}
+    states = BatchFiles(journal_folder).uncollected_at(base_url)
+    return {key for state in states for key in state.samples}
 
 
-def reserved_for_batches(journal: Journal) -> Amount:
-    """The most that the open batches can take that a journal's name pays for."""
+def batches_of(journal: Journal) -> list[BatchState]:
+    """The open batches that a journal's name pays for."""
     states = BatchFiles(journal.folder).uncollected()
-    return sum(
-        (state.most_amount for state in states if state.name == journal.name), start=NO_AMOUNT
-    )
+    return [state for state in states if state.name == journal.name]
 
 
 @dataclass
@@ -91,17 +89,12 @@ class BatchClient:
 
         They are paid for, or may be, whatever is asked for now.
         """
-        states = BatchFiles(journal.folder).uncollected()
-        own = [state for state in states if self.pays(state, journal)]
+        own = batches_of(journal)
         for state in own:
             self.budget.hold(state.input_name, state.most_amount)
         if any(state.base_url == self.api.base_url for state in own):
             with contextlib.closing(self.api):
                 _BatchRun(self, {}, journal, lambda *_: None).look_once()
-
-    def pays(self, state: BatchState, journal: Journal) -> bool:
-        """Whether the budget of a journal's name pays for a batch."""
-        return state.name == journal.name
 
 
 class _OpenBatch(NamedTuple):
@@ -232,6 +225,10 @@ class _BatchRun:
         """The keys of what is in open batches, or may be."""
         return {key for batch in self._open.values() for key in batch.held} | self._unconfirmed
 
+    def _is_own(self, state: BatchState) -> bool:
+        """Whether our budget pays for a batch."""
+        return state.name == self._journal.name
+
     def _is_wanted(self, state: BatchState) -> bool:
         return not self._missing.keys().isdisjoint(state.samples)
 
@@ -253,15 +250,14 @@ class _BatchRun:
         Where the account's queue is full, all of them: what has ended makes room.
         """
         self._unconfirmed.clear()
-        for state in self._files.uncollected():
-            own = self._client.pays(state, self._journal)
-            if state.input_name in self._open.keys() | self._set_aside:
+        for state in self._files.uncollected_at(self._api.base_url):
+            if state.input_name in self._open or state.input_name in self._set_aside:
                 continue
-            concerns_us = own or self._one_at_a_time or self._is_wanted(state)
-            if state.base_url != self._api.base_url or not concerns_us:
+            own = self._is_own(state)
+            if not (own or self._one_at_a_time or self._is_wanted(state)):
                 continue
             with self._later(state):
-                if not state.batch_id and not self._confirm(state, own):
+                if not state.batch_id and not self._confirm(state):
                     continue
                 if own:
                     self._budget.hold(state.input_name, state.most_amount)
@@ -271,10 +267,10 @@ class _BatchRun:
                 self._open[state.input_name] = _OpenBatch(state, held)
                 say(f"batch {state.batch_id}: taken up again, {len(held)} requests")
 
-    def _confirm(self, state: BatchState, own: bool) -> bool:
+    def _confirm(self, state: BatchState) -> bool:
         """Find out whether a batch was created; where it was not, give it up in due time."""
         self._unconfirmed |= state.samples.keys()
-        if not own and self._journal.is_claimed(state.name):
+        if not self._is_own(state) and self._journal.is_claimed(state.name):
             return False  # Its run is creating it.
         batch = self._api.find(state)
         if batch is not None:
@@ -420,7 +416,7 @@ class _BatchRun:
                 replies += is_reply
             self._journal.sync()
         self._find_known()
-        if self._client.pays(state, self._journal):
+        if self._is_own(state):
             self._budget.release(state.input_name, taken)
         say(f"batch {state.batch_id}: {batch.status}, {replies} of {len(held)} replies")
 
@@ -502,7 +498,7 @@ class _BatchRun:
 
     def _is_alone(self) -> bool:
         """Whether no other batch is known that takes room in the account's queue."""
-        here = [one for one in self._files.uncollected() if one.base_url == self._api.base_url]
+        here = self._files.uncollected_at(self._api.base_url)
         return all(one.input_name in self._set_aside for one in here)
 
     def _make_smaller(self, refused: int, alone: bool) -> None:

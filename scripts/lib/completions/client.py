@@ -368,8 +368,8 @@ class _Run:
 
     def _replied(self, sent: _Sent, answer: Answer, response: dict[str, Any], began: str) -> None:
         job, lease, _ = sent
-        now, usage = self._loop.time(), usage_of(response, job.request.most)
-        counted = usage_of(response, NOTHING)
+        now, counted = self._loop.time(), usage_of(response, NOTHING)
+        usage = counted if counted.requests else job.request.most
         if not counted.tokens and not self._client.replied:
             say(
                 f"{self._client.name} does not tell what replies take: each counts for the most "

@@ -78,16 +78,14 @@ class Endpoint:
         # What has ended of open batches is collected when the endpoint is opened.
         missing = journal.missing(question.requests)
         in_batches = missing.keys() & keys_in_batches(journal.folder, client.name)
-        by_batch = self._settings.mode == "batch" and self._kind != "local"
-        if in_batches and not by_batch:
+        if in_batches and self._batches is None:
             # Do not pay again, one by one, for what an open batch is paid for already.
             raise UserError(
                 f"{len(in_batches)} of the missing replies are in open batches: set "
                 "label.client.mode to batch and run again to collect them, or remove their files "
                 "in the folder 'batches' of the journal to ask for them once more"
             )
-        batches = self._batches if by_batch else None
-        asking = Asking(question, journal, client, batches, self._settings)
+        asking = Asking(question, journal, client, self._batches, self._settings)
         if self._kind == "local":
             # On our own hardware nothing is paid for a reply, but much for an idle server.
             return asking.with_canary_on_the_way(len(missing))
@@ -116,7 +114,7 @@ class Endpoint:
             name=url,
         )
         if self._kind != "local":
-            self._batches = BatchClient(
+            batches = BatchClient(
                 BatchApi(url, self._client.admission.lanes, settings.timeout),
                 budget,
                 poll=settings.batch.poll,
@@ -124,7 +122,9 @@ class Endpoint:
                 attempts=settings.attempts,
                 outage=settings.outage,
             )
-            self._batches.settle_open(journal)
+            batches.settle_open(journal)
+            if settings.mode == "batch":
+                self._batches = batches
         return self._client
 
     def _serve(self, requests: list[CompletionRequest], in_flight: int) -> str:

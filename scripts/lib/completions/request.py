@@ -67,7 +67,7 @@ class CompletionRequest:
         """About how many tokens the chat has: four characters of English each."""
         return sum(len(content) // 4 + 4 for _, content in self.messages)
 
-    @property
+    @cached_property
     def most(self) -> Usage:
         """The most that the request may take: a token stands for a byte of UTF-8 or more."""
         prompt = sum(
