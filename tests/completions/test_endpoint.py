@@ -35,6 +35,8 @@ SETTINGS = ClientSettings(
     update_key_file=False,
     batch=BatchSettings(poll=1, discount=0.5),
 )
+# Looks often, and does not wait for what is away.
+HASTY = replace(SETTINGS, outage=0, batch=BatchSettings(poll=0.02, discount=0.5))
 
 
 @pytest.fixture
@@ -92,13 +94,7 @@ def test_what_an_open_batch_holds_is_not_asked_for_again(
     tmp_path: Path, server, monkeypatch
 ) -> None:
     """Neither by a larger canary, nor by mode live, nor for a slash at the end of the address."""
-    batch = replace(
-        SETTINGS,
-        budget=Caps(),
-        canary=Canary(5, 0.0),
-        outage=0,
-        batch=BatchSettings(poll=0.02, discount=0.5),
-    )
+    batch = replace(HASTY, budget=Caps(), canary=Canary(5, 0.0))
     with Journal(tmp_path, "test") as journal:
         server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
         with pytest.raises(EndpointDown):
@@ -114,13 +110,7 @@ def test_what_an_open_batch_holds_is_not_asked_for_again(
 
 
 def test_a_batch_that_nobody_wants_any_more_is_in_the_budget(tmp_path: Path, server) -> None:
-    settings = replace(
-        SETTINGS,
-        budget=Caps(requests=12),
-        canary=Canary(1, 0.0),
-        outage=0,
-        batch=BatchSettings(poll=0.02, discount=0.5),
-    )
+    settings = replace(HASTY, budget=Caps(requests=12), canary=Canary(1, 0.0))
     with Journal(tmp_path, "test") as journal:
         server.resource_fault = lambda method, path: "500" if path.endswith("/content") else None
         with pytest.raises(EndpointDown):
