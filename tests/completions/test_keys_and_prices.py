@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.completions.budget import Budget, Caps
-from scripts.lib.completions.estimate import Terms, estimate
+from scripts.lib.completions.budget import NO_AMOUNT, Budget, Caps
+from scripts.lib.completions.estimate import Terms, estimate, total, within_budget
 from scripts.lib.completions.journal import Journal
 from scripts.lib.completions.keys import ApiKey, load_keys, move_to_aborted, redacted, secrets_of
 from scripts.lib.completions.pricing import Price, find_price
@@ -121,6 +121,14 @@ def test_a_cap_in_dollars_without_a_price_refuses() -> None:
     ):
         Budget(Caps(dollars=1.0), None)
     Budget(Caps(tokens=1), None)
+
+
+def test_a_cost_that_nobody_knows_does_not_fit(tmp_path: Path) -> None:
+    with Journal(tmp_path, "test") as journal:
+        found = total([estimate(requests(3), journal, Terms(None))])
+    [dollars, of_requests] = within_budget(Caps(dollars=9.0, requests=3), NO_AMOUNT, found)
+    assert "whether the cost fits is not known" in dollars
+    assert of_requests.endswith("requests is 3, 0 are spent or reserved: the worst cost fits")
 
 
 def test_an_estimate_encloses_what_it_will_cost(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def within_budget(caps: Caps, spent: Amount, costs: Mapping[str, Cost]) -> list[
             if gone + Amount(cost.usage, cost.dollars or 0.0).measures()[name] <= cap
         ]
         verdict = f"the {fits[-1]} cost fits" if fits else "not even the low cost fits"
+        if name == "dollars" and any(cost.dollars is None for cost in costs.values()):
+            verdict = "whether the cost fits is not known, as the price is not"
         lines.append(
             f"label.client.budget.{name} is {amount_text(cap)}, {amount_text(gone)} are spent or "
             f"reserved: {verdict}"
