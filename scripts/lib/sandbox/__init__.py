@@ -1,6 +1,37 @@
-"""Executes untrusted code, isolated by Linux namespaces, and says whether its tests pass."""
+"""Judges untrusted code: executes it, isolated by Linux, and says whether its tests pass.
 
-from scripts.lib.sandbox.executor import Sandbox, open_sandbox
-from scripts.lib.sandbox.model import Execution, Limits, SandboxUnavailable
+    supervisor        one thread a worker (executor, worker); the only part outside of the jails
+      jail of players   forks a process for each sample, which never has the tests (inside/player)
+      jail of judges    decides by the data that comes back (inside/plan), or executes tests with
+                        stand-ins for the sample's functions (inside/trial, inside/remote)
+"""
 
-__all__ = ["Execution", "Limits", "Sandbox", "SandboxUnavailable", "open_sandbox"]
+from scripts.lib.sandbox.executor import Sandbox
+from scripts.lib.sandbox.model import (
+    BAD_TESTS,
+    ERROR,
+    FAIL,
+    PASS,
+    TIMEOUT,
+    VACUOUS,
+    Calls,
+    Job,
+    Limits,
+    SandboxUnavailable,
+    Verdict,
+)
+
+__all__ = [
+    "BAD_TESTS",
+    "ERROR",
+    "FAIL",
+    "PASS",
+    "TIMEOUT",
+    "VACUOUS",
+    "Calls",
+    "Job",
+    "Limits",
+    "Sandbox",
+    "SandboxUnavailable",
+    "Verdict",
+]

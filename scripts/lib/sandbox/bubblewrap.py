@@ -6,8 +6,8 @@ commands (read-only), and an empty /tmp of limited size.
 
 An ordinary user gets a user namespace, in which nobody can hold a capability. Root does without:
 the kernel never enforces the limit on processes for real root, however it is mapped, so that the
-runner drops to an unprivileged user id of the host instead, a different one for each jail that runs
-at the same time. Both modes end the same way: no capabilities and no way to gain any.
+first process drops to an unprivileged user id of the host instead, a different one for each jail
+that runs at the same time. Both modes end the same way: no capabilities and no way to gain any.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.lib.sandbox.model import Limits, SandboxUnavailable
+from scripts.lib.sandbox.model import SandboxUnavailable
 
 INSTALL = (
     "install bubblewrap: `apt-get install bubblewrap`, `dnf install bubblewrap` or "
@@ -52,11 +52,14 @@ FIRST_ROOT_UID, ROOT_UIDS = 61184, 4096
 NOBODY = 65534
 CAP_SYS_ADMIN = 1 << 21
 
-RUNNER = Path(__file__).with_name("runner.py")
 SYSTEM_DIRECTORIES = ("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 TOP_LEVEL_DIRECTORIES = ("/bin", "/lib", "/lib64")
 SHARED_MEMORY_BYTES = 16 << 20
 REQUIRED_OPTIONS = ("--size", "--perms", "--as-pid-1", "--die-with-parent")
+
+
+# A path of the host and where the jail sees it.
+Bind = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -136,27 +139,27 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
-def command_line(bwrap: Bubblewrap, limits: Limits, root_uid: int | None) -> list[str]:
-    """The command that runs `runner.py` with these limits in a new jail.
+def command_line(
+    bwrap: Bubblewrap, network_namespace: bool, as_root: bool, tmp_bytes: int, binds: list[Bind]
+) -> list[str]:
+    """The beginning of the command that runs a program in a new jail; the program follows.
 
-    root_uid: the user id that the runner drops to, if `can_drop_root()`, else None.
+    as_root: if `can_drop_root()`; the program then has to drop its privileges itself.
+    binds: what the jail sees beside the interpreter, read-only.
     """
     return [
         bwrap.path,
-        *_namespaces(bwrap, as_root=root_uid is not None),
-        *_file_system(limits.tmp_bytes),
-        *("--chdir", "/tmp", "--new-session", "--die-with-parent", "--as-pid-1", "--"),
-        # Not -I: it would ignore PYTHONHASHSEED=0, and equal samples are to end equally. The
-        # other variables are ours as well, so that there is nothing to be protected from.
-        *(_interpreter(), "-s", "-P", "-S", "-B", "-X", "utf8", "/runner.py"),
-        *map(str, (limits.wall_seconds, limits.memory_bytes, limits.processes)),
-        *map(str, (limits.file_bytes, root_uid or 0)),
+        *_namespaces(bwrap, network_namespace, as_root),
+        *_file_system(tmp_bytes, binds),
+        *("--chdir", "/tmp", "--new-session", "--die-with-parent", "--as-pid-1"),
     ]
 
 
-def _namespaces(bwrap: Bubblewrap, as_root: bool) -> list[str]:
-    options = "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try"
+def _namespaces(bwrap: Bubblewrap, network: bool, as_root: bool) -> list[str]:
+    options = "--unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try"
     options += " --hostname sandbox --cap-drop ALL"
+    if network:
+        options += " --unshare-net"
     if as_root:
         options += " --cap-add CAP_SETUID --cap-add CAP_SETGID"
     else:
@@ -166,7 +169,7 @@ def _namespaces(bwrap: Bubblewrap, as_root: bool) -> list[str]:
     return options.split()
 
 
-def _file_system(tmp_bytes: int) -> list[str]:
+def _file_system(tmp_bytes: int, binds: list[Bind]) -> list[str]:
     # An interpreter may itself live under /tmp: the binds come after the empty directories.
     arguments = ["--proc", "/proc", "--dev", "/dev"]
     arguments += _temporary("/tmp", tmp_bytes) + _temporary("/dev/shm", SHARED_MEMORY_BYTES)
@@ -175,12 +178,13 @@ def _file_system(tmp_bytes: int) -> list[str]:
             arguments += ["--symlink", str(directory.readlink()), str(directory)]
         elif directory.is_dir():
             arguments += ["--ro-bind", str(directory), str(directory)]
-    for path in _read_only_paths():
+    for path in read_only_paths():
         arguments += [*_parents(path), "--ro-bind", path, path]
     for path in _site_packages():
         arguments += ["--tmpfs", path, "--remount-ro", path]
     arguments += [*_parents("/etc/x"), "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    arguments += ["--ro-bind", str(RUNNER), "/runner.py"]
+    for path, place in binds:
+        arguments += [*_parents(place), "--ro-bind", path, place]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
@@ -198,18 +202,18 @@ def _parents(path: str) -> Iterator[str]:
         yield from ("--perms", "0755", "--dir", str(parent))
 
 
-def _interpreter() -> str:
+def interpreter() -> str:
     """The interpreter below the virtual environment, if there is one."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _read_only_paths() -> list[str]:
+def read_only_paths() -> list[str]:
     """What the jail sees of the host: as little as Python and the usual commands can do with."""
     prefixes = sorted({sys.base_prefix, sys.base_exec_prefix})
     wanted = [
         *SYSTEM_DIRECTORIES,
         *(f"{prefix}/{library}" for prefix in prefixes for library in ("lib", "lib64")),
-        _interpreter(),
+        interpreter(),
     ]
     paths: list[str] = []
     for path in filter(os.path.exists, wanted):

@@ -1,165 +1,169 @@
-"""Starts a jail for each sample and reads the verdict that comes out of it."""
+"""The pool of workers: judges many jobs at once and gives their verdicts in order."""
 
-import itertools
-import marshal
-import re
-import secrets
-import signal
-import subprocess
-import time
+import contextlib
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
 
-from scripts.lib.sandbox.bubblewrap import (
-    ENABLE,
-    ENVIRONMENT,
-    FIRST_ROOT_UID,
-    INSTALL,
-    NOBODY,
-    ROOT_UIDS,
-    Bubblewrap,
-    can_drop_root,
-    command_line,
-    find_binaries,
-    inspect_binary,
-    last_line,
-)
-from scripts.lib.sandbox.model import (
-    ERROR,
-    FAILED,
-    PASSED,
-    TIMEOUT,
-    Execution,
-    Limits,
-    SandboxUnavailable,
-)
-from scripts.lib.sandbox.runner import NONCE_BYTES, READY
-from scripts.lib.sandbox.selftest import failed_promise
+from scripts.lib.sandbox import model
+from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
+from scripts.lib.sandbox.model import Job, Limits, SandboxUnavailable, Verdict
+from scripts.lib.sandbox.selftest import broken_promise
+from scripts.lib.sandbox.worker import Worker, without_expected
 
-# The jail keeps the time by itself; this is for its start, and for a jail that hangs.
-GRACE_SECONDS = 20.0
-DETAIL_CHARACTERS = 300
+# Jobs in the hands of each worker's queue: enough that none waits, few enough for large sources.
+JOBS_AHEAD = 4
+
+_Task = tuple[Callable[[Worker], Any], Future]
 
 
 class Sandbox:
-    """Executes samples of untrusted code, each in a jail of its own. Get one by `open_sandbox`.
+    """Judges samples of untrusted code. Use it in a `with` statement; its methods may be called
+    from several threads.
 
-    description: what isolates the samples, for the rows of a result.
+    level: how samples are isolated (see `levels`): `auto` is the best of `full` and `no-netns` that
+        works here. accept_risk: has to be true for `none`.
+
+    Raises SandboxUnavailable if samples cannot be isolated in that way, which every worker tries out
+    by attacking its own jails first.
+
+    What a pass does NOT mean: that the tests are good, or that what they do not test is right. Tests
+    of the same origin as the code may be written for each other. The kernel itself is exposed to the
+    calls that the filter lets through.
     """
 
-    def __init__(self, bwrap: Bubblewrap) -> None:
-        self._bwrap = bwrap
-        self._as_root = can_drop_root()
-        # Parallel jails need different users; a random start keeps parallel steps apart as well.
-        self._numbers = itertools.count(secrets.randbelow(ROOT_UIDS))
-        namespaces, uid = (
-            ("pid net ipc uts", f"{FIRST_ROOT_UID}-{FIRST_ROOT_UID + ROOT_UIDS - 1}")
-            if self._as_root
-            else ("user pid net ipc uts", str(NOBODY))
+    def __init__(
+        self,
+        workers: int | None = None,
+        level: str = AUTO,
+        limits: Limits | None = None,
+        accept_risk: bool = False,
+    ) -> None:
+        if problem := platform_problem():
+            raise SandboxUnavailable(problem)
+        self._limits = limits or Limits()
+        self._size = workers or os.cpu_count() or 1
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        problems = []
+        for candidate in candidates(level, accept_risk):
+            problem = candidate if isinstance(candidate, str) else self._open(candidate)
+            if not problem:
+                return
+            problems.append(problem)
+        found = "; ".join(dict.fromkeys(problems))
+        raise SandboxUnavailable(
+            f"cannot isolate untrusted code: {found} (docs/sandbox.md names what else there is)"
         )
-        self.description = f"bubblewrap {bwrap.version}, namespaces: {namespaces}, uid {uid}"
 
-    def run(self, code: str, tests: list[str], limits: Limits) -> Execution:
-        """Execute `code`, then each test in the same fresh namespace. Safe to call from threads.
+    def _open(self, isolation: Isolation) -> str:
+        """Start the workers; the reason if one of them cannot work."""
+        started: list[Future] = [Future() for _ in range(self._size)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(isolation, ready), daemon=True)
+            for ready in started
+        ]
+        for thread in self._threads:
+            thread.start()
+        problems = [problem for ready in started if (problem := ready.result())]
+        if problems:
+            self.close()
+            return problems[0]
+        self._isolation = isolation
+        return ""
 
-        `__name__` is not "__main__". The sample sees no network, no file of the host but the
-        standard library and the system's, none of our environment, and no earlier sample.
-
-        Passed means that the interpreter executed the last test to its end: the exit status, the
-        sample's output, `sys.exit(0)`, `os._exit(0)` and a fork cannot say so. The report carries a
-        random nonce which is in no variable while the sample runs.
-
-        It does NOT mean that the tests were honest. Code and tests share an interpreter, so that
-        code can still forge a pass: with an object that is equal to everything, by changing what
-        the tests use, or by looking for the nonce or the pending tests in the interpreter's memory.
-        Tests that assert nothing pass. Memory is limited for each process, not for all of a sample.
-        The kernel itself is exposed: no filter of system calls stands before it.
-
-        Raises SandboxUnavailable if the jail did not start or was killed from outside; that is
-        never a verdict.
-        """
-        root_uid = FIRST_ROOT_UID + next(self._numbers) % ROOT_UIDS if self._as_root else None
-        nonce = secrets.token_hex(NONCE_BYTES // 2).encode()
-        started = time.monotonic()
-        with subprocess.Popen(
-            command_line(self._bwrap, limits, root_uid),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd="/",
-            # Ctrl-C is for us: a sample that is running ends by itself, with its true verdict.
-            start_new_session=True,
-        ) as process:
-            try:
-                output, messages = process.communicate(
-                    nonce + marshal.dumps((code, tuple(tests))), limits.wall_seconds + GRACE_SECONDS
-                )
-            except subprocess.TimeoutExpired as expired:
-                if not (expired.stdout or b"").startswith(READY):
-                    raise SandboxUnavailable(
-                        f"a jail did not start within {GRACE_SECONDS:g} s: the machine is too busy"
-                    ) from None
-                return _timeout(limits, time.monotonic() - started)
-            finally:
-                # Nothing to do after a normal end; --die-with-parent takes the jail down with it.
-                process.kill()
-        if not output.startswith(READY) or process.returncode < 0:
-            raise _unavailable(process.returncode, messages)
-        return _verdict(output.removeprefix(READY), nonce, limits, time.monotonic() - started)
-
-
-def open_sandbox() -> Sandbox:
-    """A sandbox that has just proved that it isolates.
-
-    Raises SandboxUnavailable if there is no bubblewrap, if the kernel does not let it work or if
-    the self-test finds a hole. There is no mode without isolation.
-    """
-    problems = []
-    for path in find_binaries():
+    def _work(self, isolation: Isolation, ready: Future) -> None:
+        """The life of a worker, in a thread of its own: a jail dies with the thread that started it."""
+        worker = None
         try:
-            sandbox = Sandbox(inspect_binary(path))
-            problem = failed_promise(sandbox.run)
-            if problem is None:
-                return sandbox
-            problems.append(f"{path} does not isolate here: {problem}")
+            worker = Worker(isolation, self._limits)
+            problem = broken_promise(worker.judge, worker.facts(), isolation.level, self._limits)
+            if problem:
+                problem = f"{isolation.description} does not isolate here: {problem}"
+            ready.set_result(problem)
+            while (task := self._tasks.get()) is not None:
+                function, future = task
+                try:
+                    future.set_result(function(worker))
+                except BaseException as error:
+                    future.set_exception(error)
         except SandboxUnavailable as error:
-            problems.append(str(error))
-    found = "; ".join(dict.fromkeys(problems)) or f"bubblewrap (bwrap) was not found; {INSTALL}"
-    raise SandboxUnavailable(f"cannot isolate untrusted code: {found}")
+            ready.set_result(str(error))
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+        finally:
+            if worker:
+                worker.close()
+
+    @property
+    def level(self) -> str:
+        """How samples are isolated; see `levels`."""
+        return self._isolation.level
+
+    @property
+    def description(self) -> str:
+        """What isolates the samples, for the rows of a result."""
+        return f"{self._isolation.level}: {self._isolation.description}"
+
+    def run(self, job: Job) -> Verdict:
+        """The verdict on one job."""
+        return self._submit(lambda worker: worker.judge(job)).result()
+
+    def judge(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
+        """The verdicts on jobs in their order, each as soon as it and all before it are known.
+
+        Jobs are taken from the iterable as workers get free.
+        """
+        waiting: deque[Future] = deque()
+        for job in jobs:
+            waiting.append(self._submit(lambda worker, job=job: worker.judge(job)))
+            while waiting and (len(waiting) > JOBS_AHEAD * self._size or waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def outputs(
+        self,
+        code: str,
+        entry_point: str,
+        inputs: Sequence[Sequence[Any]],
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """What a function returns for each input, as plain data: expected values of a reference.
+
+        Raises RuntimeError if the code or a call of the function fails.
+        """
+        job = Job("outputs", code, timeout=timeout, calls=without_expected(entry_point, inputs))
+        return self._submit(lambda worker: worker.outputs(job)).result()
+
+    def _submit(self, function: Callable[[Worker], Any]) -> Future:
+        future: Future = Future()
+        self._tasks.put((function, future))
+        return future
+
+    def close(self) -> None:
+        """End all workers and their jails, once they have come to the end of their samples."""
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+        with contextlib.suppress(queue.Empty):
+            while task := self._tasks.get_nowait():
+                task[1].cancel()
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _unavailable(status: int, messages: bytes) -> SandboxUnavailable:
-    if status < 0:
-        return SandboxUnavailable(f"the sandbox was killed from outside by {_signal_name(-status)}")
-    reason = last_line(messages.decode(errors="replace"))
-    return SandboxUnavailable(f"the jail does not start ({reason}); {ENABLE}")
-
-
-def _timeout(limits: Limits, seconds: float) -> Execution:
-    return Execution(TIMEOUT, f"no result after {limits.wall_seconds:g} s", seconds)
-
-
-def _verdict(output: bytes, nonce: bytes, limits: Limits, elapsed: float) -> Execution:
-    """Read `SECONDS HOW\\n[NONCE VERDICT DETAIL]`, the last words of the runner."""
-    status, _, report = output.partition(b"\n")
-    if not status:
-        # Only running out of memory, or a sample that tampers with its limits, can do that.
-        return Execution(ERROR, "the first process of the jail was killed", elapsed)
-    seconds, how, *number = status.decode().split()
-    if how == "timeout" or (how == "signal" and int(number[0]) == signal.SIGXCPU):
-        return _timeout(limits, float(seconds))
-    verdict, _, detail = report.removeprefix(nonce).decode(errors="replace").partition(" ")
-    if report.startswith(nonce) and verdict in (PASSED, FAILED, ERROR):
-        return Execution(verdict, _one_line(detail), float(seconds))
-    if how == "signal":
-        return Execution(ERROR, f"killed by {_signal_name(int(number[0]))}", float(seconds))
-    return Execution(ERROR, f"exited early with status {number[0]}", float(seconds))
-
-
-def _signal_name(number: int) -> str:
-    return next((s.name for s in signal.Signals if s == number), f"signal {number}")
-
-
-def _one_line(detail: str) -> str:
-    """A detail on one printable line, without the addresses that differ from run to run."""
-    line = re.sub(r"\b0x[0-9a-f]{6,}", "0x...", " ".join(detail.split()))
-    return "".join(c if c.isprintable() else "?" for c in line)[:DETAIL_CHARACTERS]
+def is_sample_verdict(verdict: Verdict) -> bool:
+    """Whether a verdict says something about the sample, and not about the executor."""
+    return verdict.verdict != model.ERROR

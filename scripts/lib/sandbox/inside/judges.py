@@ -1,0 +1,315 @@
+"""The jail of judges: decides by what a sample's process answers whether its tests hold.
+
+The supervisor sends a job (see `_Case`) with the other end of the connection to its player, and
+gets a ruling back. Plain asserts (see `plan`) are judged by this process itself, which the sample
+has no way into: what it sends can only become data. Other tests are executed in a fork.
+"""
+
+import ast
+import json
+import os
+import sys
+from collections import OrderedDict
+from typing import Any
+
+from . import codec
+from .child import Keeper
+from .compare import agrees
+from .plan import LARGEST_SOURCE, Check, NotPlain, Plan, read_plan
+from .trial import BAD_TESTS, FAIL, LOST, PASS, VACUOUS, Program, Ruling, own_builtins, parse, try_out
+from .wire import REPLY_BYTES, Channel, Ended, TooLarge, receive_message, send_message
+from .zygote import start
+
+TIMEOUT, AGAIN = "timeout", "again"
+# What this process takes of one sample's replies; a fork takes more.
+PLAIN_REPLY_BYTES = 4 << 20
+PLANS_KEPT = 256
+# In JSON, six bytes each, they fit into one write to a pipe.
+REASON_CHARACTERS = 600
+UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
+
+
+class NotHere(Exception):
+    """This sample needs a judge of its own."""
+
+
+class _Case:
+    """A job as it arrives.
+
+    code, setup, prefix: sources; tests: a list of sources; calls: `None` or EvalPlus's inputs;
+    apart: whether it is to be judged in a fork, whatever the tests are.
+    """
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        self.code: str = message["code"]
+        self.tests: list[str] = message["tests"]
+        self.setup: str = message["setup"]
+        self.prefix: str = message["prefix"]
+        self.calls: dict[str, Any] | None = message["calls"]
+        self.apart: bool = message["apart"]
+        self.cpu_seconds: float = message["cpu_seconds"]
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.setup, *self.tests] if self.setup else self.tests
+
+
+def main() -> None:
+    """Serve the supervisor until it goes."""
+    keeper, control = start(json.loads(sys.argv[1]))
+    judge = Judge(keeper)
+    try:
+        while True:
+            frame, descriptor = receive_message(control)
+            if descriptor is None:
+                continue
+            case = _Case(json.loads(frame))
+            if case.calls and case.calls["expected"] is None:
+                answer: dict[str, Any] = {"outputs": outputs(case, descriptor), "clean": True}
+            else:
+                ruling, clean = judge.judge(case, descriptor)
+                answer = {**ruling._asdict(), "clean": clean}
+            os.close(descriptor)
+            send_message(control, json.dumps(answer).encode())
+    except (Ended, OSError):
+        os._exit(0)
+
+
+class Judge:
+    """Judges one sample after the other."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
+
+    def judge(self, case: _Case, descriptor: int) -> tuple[Ruling, bool]:
+        """The ruling on a case, and whether the jail is as clean as before."""
+        if not case.apart:
+            try:
+                return self._judge_here(case, descriptor), True
+            except NotHere:
+                pass
+        return self._judge_apart(case, descriptor)
+
+    def _judge_here(self, case: _Case, descriptor: int) -> Ruling:
+        if case.calls is None and sum(map(len, case.sources)) > LARGEST_SOURCE:
+            raise NotHere
+        try:
+            plan = self._plan(case)
+        except UNREADABLE as error:
+            return _unreadable(error)
+        if plan is None:
+            raise NotHere
+        return judge_plainly(Channel(descriptor, PLAIN_REPLY_BYTES), case, plan)
+
+    def _plan(self, case: _Case) -> Plan | None:
+        """The plan for a case, `None` if its tests have to be executed."""
+        if case.calls is not None:
+            return plan_of_calls(case.calls)
+        key = (case.prefix, case.setup, *case.tests)
+        if key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        programs = parse(case.sources)
+        names = own_builtins([program.tree for program in programs], case.code)
+        try:
+            plan: Plan | None = read_plan(programs, names)
+        except NotPlain:
+            plan = None
+        # What depends on the code is good for this code alone.
+        if not names:
+            self._plans[key] = plan
+            if len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _judge_apart(self, case: _Case, descriptor: int) -> tuple[Ruling, bool]:
+        reader, writer = os.pipe()
+
+        def judge() -> None:
+            os.close(reader)
+            ruling = _ruling_apart(case, descriptor)
+            os.write(writer, json.dumps(ruling).encode())
+            os._exit(0)
+
+        ending = self._keeper.run(judge, case.cpu_seconds)
+        os.close(writer)
+        said = os.read(reader, 4096)
+        os.close(reader)
+        try:
+            return Ruling(*json.loads(said)), ending.clean
+        except (ValueError, TypeError):
+            pass
+        if ending.how in ("cpu", "wall"):
+            return Ruling(TIMEOUT, "the tests came to no end"), ending.clean
+        if ending.how == "stopped":
+            return Ruling(LOST), ending.clean
+        return Ruling(BAD_TESTS, f"the tests ended their process ({ending.how})"), ending.clean
+
+
+def _ruling_apart(case: _Case, descriptor: int) -> Ruling:
+    channel = Channel(descriptor, REPLY_BYTES)
+    if case.calls is not None:
+        return _shortened(judge_plainly(channel, case, plan_of_calls(case.calls)))
+    try:
+        programs = parse(case.sources)
+        for program in programs:
+            # What parses may still not compile: a `return` outside of a function.
+            compile(program.source, "<tests>", "exec", dont_inherit=True)
+    except UNREADABLE as error:
+        return _shortened(_unreadable(error))
+    send_sample(channel, case, remote=True)
+    ruling = try_out(channel, case.code, case.prefix, programs, int(bool(case.setup)))
+    return _shortened(ruling)
+
+
+def _shortened(ruling: Ruling) -> Ruling:
+    return ruling._replace(reason=ruling.reason[:REASON_CHARACTERS])
+
+
+def _unreadable(error: BaseException) -> Ruling:
+    text = str(error) or "cannot be parsed"
+    return Ruling(BAD_TESTS, f"{type(error).__name__}: {text}"[:REASON_CHARACTERS])
+
+
+def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
+    """Send the player the code, and the imports of the set-up, which the code may rely on."""
+    settings = {"remote": remote, "imports": _imports(case.setup)}
+    channel.send(
+        codec.dumps(settings).encode(), case.code.encode("utf-8", "surrogatepass")
+    )
+
+
+def _imports(setup: str) -> str:
+    if "import" not in setup:
+        return ""
+    tree = ast.parse(setup)
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return ast.unparse(tree)
+
+
+def plan_of_calls(calls: dict[str, Any]) -> Plan:
+    """The plan for EvalPlus's inputs: a call each, and its comparison."""
+    inputs = codec.decode(calls["inputs"])
+    expected = codec.decode(calls["expected"])
+
+    def check(arguments: list[Any], right: Any) -> Check:
+        def holds(returned: Any) -> bool:
+            return agrees(
+                calls["benchmark"], calls["entry_point"], arguments, returned, right, calls["atol"]
+            )
+
+        return Check(1, holds, "")
+
+    asked = [
+        [calls["entry_point"], codec.encode(arguments), {}] for arguments in inputs
+    ]
+    checks = [check(*pair) for pair in zip(inputs, expected, strict=True)]
+    return Plan(codec.dumps(asked).encode(), checks)
+
+
+def outputs(case: _Case, descriptor: int) -> Any:
+    """The structures of what the calls return, or a sentence about the first that does not."""
+    assert case.calls
+    channel = Channel(descriptor, REPLY_BYTES)
+    entry_point = case.calls["entry_point"]
+    asked = [[entry_point, arguments, {}] for arguments in case.calls["inputs"]]
+    try:
+        send_sample(channel, case, remote=False)
+        channel.send(codec.dumps(asked).encode())
+        if (first := _heard(channel)) != ["ready"]:
+            return f"code: {_exception(first)}"
+        returned = []
+        for _ in asked:
+            match _heard(channel):
+                case ["ok", structure]:
+                    returned.append(structure)
+                case ["raised", description]:
+                    return f"input {len(returned) + 1}: {_exception(description)}"
+                case _:
+                    return "the code's process sent what is no data"
+        return returned
+    except Ended:
+        return "the code's process ended early"
+    except (TooLarge, codec.NotData, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def judge_plainly(channel: Channel, case: _Case, plan: Plan) -> Ruling:
+    """Send a player its sample and what it is to call, and check what it returns.
+
+    `AGAIN` where the replies are too large for this process, or objects that are no data.
+    """
+    resolve = _refuse if case.calls is None else _opaque
+    asserted = at = 0
+    try:
+        send_sample(channel, case, remote=False)
+        channel.send(plan.calls)
+        first = _heard(channel)
+        if first != ["ready"]:
+            return Ruling(FAIL, f"code: {_exception(first)}")
+        for at, check in enumerate(plan.checks, 1):
+            values = [_value(_heard(channel), resolve) for _ in range(check.calls)]
+            if not check.holds(*values):
+                shown = check.source if check.source else f"input {at}"
+                return Ruling(FAIL, f"does not hold: {shown}", asserted)
+            asserted += bool(check.calls)
+    except Ended:
+        return Ruling(LOST, assertions=asserted)
+    except TooLarge:
+        if not case.apart:
+            return Ruling(AGAIN)
+        return Ruling(FAIL, "the sample returned too much", asserted)
+    except _Raised as raised:
+        return Ruling(FAIL, f"{raised} in {plan.checks[at - 1].source or f'input {at}'}", asserted)
+    except _NoData:
+        return Ruling(AGAIN)
+    except Exception as error:
+        return Ruling(FAIL, f"{type(error).__name__}: {error}", asserted)
+    if not asserted:
+        return Ruling(VACUOUS, "no executed assertion is about the sample")
+    return Ruling(PASS, assertions=asserted)
+
+
+class _Raised(Exception):
+    """The sample raised an exception."""
+
+
+class _NoData(Exception):
+    """The sample returned an object, which the tests may want to talk to."""
+
+
+def _heard(channel: Channel) -> Any:
+    try:
+        return codec.loads(channel.receive().decode())
+    except ValueError:
+        raise codec.NotData("not JSON") from None
+
+
+def _value(reply: Any, resolve: codec.Resolve) -> Any:
+    match reply:
+        case ["ok", structure]:
+            return codec.decode(structure, resolve)
+        case ["raised", description]:
+            raise _Raised(_exception(description))
+    raise codec.NotData("the sample's process sent what is no data")
+
+
+def _refuse(tag: str, payload: Any) -> Any:
+    if tag == "object":
+        raise _NoData
+    return codec.refuse_tag(tag, payload)
+
+
+def _opaque(tag: str, payload: Any) -> Any:
+    """Something that is equal to nothing."""
+    return object() if tag == "object" else codec.refuse_tag(tag, payload)
+
+
+def _exception(description: Any) -> str:
+    match description:
+        case [str(name), str(message)]:
+            return f"{name}: {message}" if message else name
+        case {"code": [str(name), str(message)]}:
+            return f"{name}: {message}" if message else name
+    return "the sample's process sent what is no data"

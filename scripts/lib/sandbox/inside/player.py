@@ -1,0 +1,124 @@
+"""Executes a sample and answers for it. The tests never come near this process.
+
+The zygote forks one player for each sample, and hands it one end of a connection to the judge,
+which sends
+
+    {"remote": ..., "imports": ...}     whether requests follow one by one
+    the code, in UTF-8
+    the calls, all at once, or requests
+
+and gets data back. What arrives from here is the sample's word: it is whatever a hostile program
+wants it to be, and may only be compared with what the sample cannot know.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import codec
+from .wire import Channel, Ended
+
+# A sample's replies are sent when they have waited for so long.
+FLUSH_SECONDS = 0.001
+MESSAGE_CHARACTERS = 2000
+# Nobody but a hostile judge would send more.
+REQUEST_BYTES = 1 << 32
+
+
+def play(descriptor: int) -> None:
+    """Execute the sample that the judge at the other end of the connection sends."""
+    leave = os._exit
+    channel = Channel(descriptor, REQUEST_BYTES)
+    try:
+        _play(channel)
+        leave(0)
+    except Ended:
+        leave(0)
+    finally:
+        leave(1)
+
+
+def _play(channel: Channel) -> None:
+    settings = codec.loads(channel.receive().decode())
+    source = channel.receive().decode("utf-8", "surrogatepass")
+    # A real module: dataclasses, pickle and typing look it up. Its name keeps main guards shut.
+    module = type(sys)("solution")
+    sys.modules["solution"] = module
+    try:
+        for number, text in enumerate((source, settings["imports"])):
+            name = "<imports>" if number else "<code>"
+            exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:
+        channel.send(codec.dumps({"code": describe(error)}).encode())
+        return
+    if settings["remote"]:
+        from .remote import serve_sample
+
+        serve_sample(channel, module)
+    else:
+        _answer(channel, module.__dict__, codec.loads(channel.receive().decode()))
+        # The supervisor ends this process; until then nothing of the sample runs but its threads.
+        channel.receive()
+
+
+def _answer(channel: Channel, names: dict[str, Any], calls: list[Any]) -> None:
+    """Make the calls in turn, up to the first that raises, and send what they return.
+
+    A call is [function, arguments, keyword arguments]; each argument is a structure of the codec,
+    in which {"call": ...} stands for what another call returns.
+    """
+    clock, encode, dumps = time.monotonic, codec.encode, codec.dumps
+    # That the code has come to its end; what follows is sent with it if it does not take long.
+    waiting = [b'["ready"]']
+    sent = clock()
+    for call in calls:
+        try:
+            value = _call(names, call)
+            reply = dumps(["ok", encode(value, _mark)])
+        except BaseException as error:
+            reply = dumps(["raised", describe(error)])
+            waiting.append(reply.encode())
+            break
+        waiting.append(reply.encode())
+        if clock() - sent > FLUSH_SECONDS:
+            channel.send(*waiting)
+            waiting.clear()
+            sent = clock()
+    if waiting:
+        channel.send(*waiting)
+
+
+def _mark(value: Any) -> codec.Structure:
+    """Objects that are no data: the judge may want to talk to them, which takes another way."""
+    if isinstance(value, tuple) and codec.is_named_tuple(value):
+        return codec.encode_named_tuple(value, _mark)
+    return {"object": type(value).__name__}
+
+
+def _call(names: dict[str, Any], call: list[Any]) -> Any:
+    name, positional, keywords = call
+
+    def resolve(tag: str, payload: codec.Structure) -> Any:
+        if tag != "call":
+            raise codec.NotData(f"unknown tag {tag!r}")
+        return _call(names, payload)
+
+    try:
+        function: Callable[..., Any] = names[name]
+    except KeyError:
+        raise NameError(f"name {name!r} is not defined") from None
+    arguments = codec.decode(positional, resolve)
+    if not keywords:
+        return function(*arguments)
+    return function(*arguments, **{key: codec.decode(keywords[key], resolve) for key in keywords})
+
+
+def describe(error: BaseException) -> list[str]:
+    """The type and the message of an exception, which may be the sample's own and hostile."""
+    try:
+        message = str(error)[:MESSAGE_CHARACTERS]
+    except BaseException:
+        message = ""
+    return [type(error).__name__, message if type(message) is str else ""]

@@ -1,0 +1,32 @@
+"""The jail of players: see `player`. This process never sees code or tests.
+
+The supervisor sends {"cpu_seconds": ...} with one end of a connection to the judge, then b"stop"
+when the judge is done; it gets the ending (see `child.Ending`) back.
+"""
+
+import json
+import os
+import sys
+
+from . import player
+from .wire import Ended, receive_message, send_message
+from .zygote import start
+
+STOP = b"stop"
+
+
+def main() -> None:
+    """Serve the supervisor until it goes."""
+    keeper, control = start(json.loads(sys.argv[1]))
+    try:
+        while True:
+            frame, descriptor = receive_message(control)
+            if descriptor is None:
+                # The stop of a sample that has ended by itself.
+                continue
+            seconds = json.loads(frame)["cpu_seconds"]
+            ending = keeper.run(lambda: player.play(descriptor), seconds)
+            os.close(descriptor)
+            send_message(control, json.dumps(ending._asdict()).encode())
+    except (Ended, OSError):
+        os._exit(0)

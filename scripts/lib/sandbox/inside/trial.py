@@ -1,0 +1,369 @@
+"""Executes tests that are more than plain asserts, with stand-ins for the sample's functions.
+
+It runs in a process of its own, forked from the judge: tests may hang or be hostile, too. They are
+compiled apart from the code and never seen by it. Every `assert`, and what stands for one, is
+counted when it holds, if it is about the sample; a trial in which nothing was counted proves
+nothing.
+"""
+
+import ast
+import builtins
+import collections
+import functools
+import importlib
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, NamedTuple
+
+from . import codec
+from .remote import Peer, Remote
+from .wire import Channel, Ended, TooLarge
+
+FAIL, PASS, VACUOUS, BAD_TESTS, LOST = "fail", "pass", "vacuous", "bad_tests", "lost"
+COUNT = "__held__"
+# Where the code imports a helper and the tests use it, they get the real one.
+HELPERS = {
+    name: getattr(module, name)
+    for module in (statistics, functools, itertools, collections, math)
+    for name in (getattr(module, "__all__", None) or vars(module))
+    if not name.startswith("_")
+}
+
+
+class Ruling(NamedTuple):
+    """What a judge says: a verdict, the reason if it is no pass, and the assertions that held."""
+
+    verdict: str
+    reason: str = ""
+    assertions: int = 0
+
+
+class Program(NamedTuple):
+    """Source of tests, and what it parses to."""
+
+    source: str
+    tree: ast.Module
+
+
+def parse(sources: list[str]) -> list[Program]:
+    """Parse tests. Raises SyntaxError, ValueError, MemoryError or RecursionError."""
+    return [
+        Program(source, ast.parse(source, f"<test {number}>"))
+        for number, source in enumerate(sources, 1)
+    ]
+
+
+def foreign_names(trees: list[ast.Module]) -> set[str]:
+    """Names that tests use and neither define nor find among the builtins."""
+    bound, used = set(), set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                bound.add(node.name)
+            elif isinstance(node, ast.arg):
+                bound.add(node.arg)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                bound.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ExceptHandler) and node.name:
+                bound.add(node.name)
+    return {name for name in used - bound if not hasattr(builtins, name)}
+
+
+def own_builtins(trees: list[ast.Module], code: str) -> frozenset[str]:
+    """Names of builtins that the sample defines and that are what the tests are about.
+
+    They are so where the tests use no other name of the sample's, as for "write a function sum".
+    Else a sample could put its own `sorted` around what the tests compare.
+    """
+    if foreign_names(trees):
+        return frozenset()
+    called = {
+        node.func.id
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and hasattr(builtins, node.func.id)
+    }
+    if not called:
+        return frozenset()
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return frozenset()
+    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    return frozenset(called & defined)
+
+
+def without_stubs(prefix: str) -> ast.Module:
+    """The helpers of a trusted prefix: it without functions that are only a docstring."""
+    tree = ast.parse(prefix)
+    tree.body = [node for node in tree.body if not _is_stub(node)]
+    return tree
+
+
+def _is_stub(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and all(
+        isinstance(part, ast.Pass)
+        or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+        for part in node.body
+    )
+
+
+class Globals(dict):
+    """The tests' global names; what they do not define is looked up in the sample."""
+
+    def __init__(self, peer: Peer, names: set[str], builtin: frozenset[str], real: set[str]) -> None:
+        super().__init__({"__name__": "tests", "__builtins__": builtins})
+        self._peer = peer
+        self._names = names
+        self._builtin = builtin
+        self._real = real
+        # Containers of the sample's by name: value, its structure, and when it was got.
+        self._copies: dict[str, tuple[Any, Any, int]] = {}
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(builtins, name) and name not in self._builtin:
+            raise KeyError(name)
+        if name in self._real and name in self._names:
+            return HELPERS[name]
+        if name in self._copies:
+            value, structure, asked = self._copies[name]
+            # The tests may have changed their copy, or the sample its own.
+            if asked == self._peer.asked or codec.encode(value, _opaque) != structure:
+                return value
+        try:
+            value = self._peer.look_up(name)
+        except NameError:
+            raise KeyError(name) from None
+        if not isinstance(value, (Remote, type)) and type(value).__name__ != "module":
+            self._peer.used += 1
+            if type(value) not in codec.ATOMS:
+                structure = codec.encode(value, _opaque)
+                self._copies[name] = value, structure, self._peer.asked
+        return value
+
+
+def _opaque(value: Any) -> codec.Structure:
+    return {"id": id(value)}
+
+
+def try_out(
+    channel: Channel, code: str, prefix: str, programs: list[Program], setup: int
+) -> Ruling:
+    """Execute tests about the sample that the player at the other end has executed.
+
+    setup: how many of the programs, from the first, only prepare.
+    """
+    peer = Peer(channel, None, guarded=True)
+    counted = [0]
+    try:
+        heard = peer.hear()
+        if type(heard) is dict and "code" in heard:
+            return Ruling(FAIL, f"code: {': '.join(map(str, heard['code']))}")
+        match heard:
+            case ["names", list(names)]:
+                known = set(map(str, names))
+            case _:
+                return Ruling(FAIL, "the sample's process sent what is no data")
+        trees = [program.tree for program in programs]
+        builtin = own_builtins(trees, code)
+        foreign = foreign_names(trees)
+        real = foreign & HELPERS.keys() if foreign - HELPERS.keys() or builtin else set()
+        names = Globals(peer, known, builtin, real)
+        if prefix:
+            exec(compile(without_stubs(prefix), "<prefix>", "exec", dont_inherit=True), names)
+        names[COUNT] = functools.partial(_count, counted)
+        about = _Taint(foreign | builtin, trees)
+        for number, program in enumerate(programs):
+            for statement in program.tree.body:
+                step = _compiled(statement, about, f"<test {number}>")
+                ruling = _execute(step, names, statement, about, peer)
+                if ruling:
+                    return ruling._replace(assertions=counted[0])
+    except Ended:
+        return Ruling(LOST, assertions=counted[0])
+    except (TooLarge, MemoryError):
+        return Ruling(FAIL, "the sample returned too much", counted[0])
+    except (codec.NotData, RecursionError) as error:
+        return Ruling(FAIL, f"no data came back: {error}", counted[0])
+    if not counted[0] or not peer.used:
+        return Ruling(VACUOUS, "no executed assertion is about the sample")
+    return Ruling(PASS, assertions=counted[0])
+
+
+def _count(counted: list[int], value: Any = None) -> Any:
+    counted[0] += 1
+    return value
+
+
+def _execute(
+    step: CodeType, names: Globals, statement: ast.stmt, about: "_Taint", peer: Peer
+) -> Ruling | None:
+    """Execute a statement of the tests; a ruling if it raises."""
+    try:
+        exec(step, names)
+    except (Ended, TooLarge, codec.NotData):
+        raise
+    except AssertionError as error:
+        return Ruling(FAIL, _reason(error, statement))
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        verdict = FAIL if hasattr(error, "remote") else BAD_TESTS
+        return Ruling(verdict, _reason(error, statement))
+    except BaseException as error:
+        blamed = hasattr(error, "remote") or about.concerns(statement)
+        return Ruling(FAIL if blamed else BAD_TESTS, _reason(error, statement))
+    return None
+
+
+def _reason(error: BaseException, statement: ast.stmt) -> str:
+    try:
+        message = str(error)
+    except BaseException:
+        message = ""
+    source = ast.unparse(statement) if isinstance(statement, (ast.Assert, ast.Expr)) else ""
+    place = source if len(source) <= 200 else f"line {statement.lineno} of the tests"
+    if isinstance(error, AssertionError) and not hasattr(error, "remote") and not message:
+        return f"does not hold: {place or f'an assertion below line {statement.lineno}'}"
+    name = type(error).__name__
+    return f"{name}: {message}" + (f" in {place}" if place else "")
+
+
+def _compiled(statement: ast.stmt, about: "_Taint", name: str) -> CodeType:
+    counting = _Counter(about).visit(statement)
+    body = counting if isinstance(counting, list) else [counting]
+    tree = ast.fix_missing_locations(ast.Module(body, []))
+    return compile(tree, name, "exec", dont_inherit=True)
+
+
+# What is about the sample
+
+
+class _Taint:
+    """Which names of the tests depend on the sample: a fixpoint over all their statements."""
+
+    def __init__(self, foreign: set[str] | frozenset[str], trees: list[ast.Module]) -> None:
+        self._names = set(foreign)
+        statements = [node for tree in trees for node in ast.walk(tree)]
+        before = -1
+        while before != len(self._names):
+            before = len(self._names)
+            for node in statements:
+                self._spread(node)
+
+    def concerns(self, node: ast.AST | None) -> bool:
+        """Whether something within a node depends on the sample."""
+        return node is not None and any(
+            isinstance(part, ast.Name) and part.id in self._names for part in ast.walk(node)
+        )
+
+    def _spread(self, node: ast.AST) -> None:
+        match node:
+            case ast.Assign(targets, value) if self.concerns(value):
+                for target in targets:
+                    self._add(target)
+            case ast.AugAssign(target, _, value) | ast.AnnAssign(target, _, value) if (
+                self.concerns(value)
+            ):
+                self._add(target)
+            case ast.NamedExpr(target, value) if self.concerns(value):
+                self._add(target)
+            case (ast.For() | ast.AsyncFor() | ast.comprehension()) if self.concerns(node.iter):
+                self._add(node.target)
+            case ast.withitem(value, target) if target and self.concerns(value):
+                self._add(target)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if any(self.concerns(part) for part in node.body):
+                    self._names.add(node.name)
+            case ast.Call(function, arguments, keywords):
+                given = any(map(self.concerns, (*arguments, *(k.value for k in keywords))))
+                if given and isinstance(function, ast.Attribute):
+                    self._add(function.value)
+                elif given and isinstance(function, ast.Name):
+                    self._called.add(function.id)
+        match node:
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) if name in self._called:
+                arguments = node.args
+                for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+                    self._names.add(argument.arg)
+
+    @functools.cached_property
+    def _called(self) -> set[str]:
+        """Functions that get something of the sample's."""
+        return set()
+
+    def _add(self, target: ast.AST) -> None:
+        for part in ast.walk(target):
+            if isinstance(part, ast.Name):
+                self._names.add(part.id)
+
+
+def always_true(test: ast.expr) -> bool:
+    """Whether an expression is true whatever the sample does, as `(f(1) == 2, "message")` is."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+        return any(map(always_true, test.values))
+    if isinstance(test, (ast.Tuple, ast.List, ast.Set)):
+        return bool(test.elts)
+    if isinstance(test, ast.Constant):
+        return bool(test.value)
+    return isinstance(test, (ast.Lambda, ast.GeneratorExp))
+
+
+class _Counter(ast.NodeTransformer):
+    """Has assertions about the sample counted when they hold."""
+
+    def __init__(self, about: _Taint) -> None:
+        self._about = about
+
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        self.generic_visit(node)
+        if self._about.concerns(node.test) and not always_true(node.test):
+            return [node, _counting(node)]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        """`self.assertEqual(f(1), 2)`."""
+        self.generic_visit(node)
+        match node.value:
+            case ast.Call(ast.Attribute(_, name)) if (
+                name.startswith("assert") and self._about.concerns(node.value)
+            ):
+                return [node, _counting(node)]
+        return node
+
+    def visit_With(self, node: ast.With) -> Any:
+        """`with self.assertRaises(ValueError): f(-1)`."""
+        self.generic_visit(node)
+        for item in node.items:
+            match item.context_expr:
+                case ast.Call(ast.Attribute(_, name) | ast.Name(name)) if (
+                    "raises" in name.lower() and any(map(self._about.concerns, node.body))
+                ):
+                    return [node, _counting(node)]
+        return node
+
+    def visit_Try(self, node: ast.Try) -> Any:
+        """`try: f(-1); assert False` with a handler: that an exception came is what is asserted."""
+        guarded = any(map(self._about.concerns, node.body)) and any(
+            isinstance(part, ast.Raise)
+            or (isinstance(part, ast.Assert) and not self._about.concerns(part.test))
+            for statement in (*node.body, *node.orelse)
+            for part in ast.walk(statement)
+        )
+        self.generic_visit(node)
+        if guarded:
+            for handler in node.handlers:
+                handler.body = [_counting(handler), *handler.body]
+        return node
+
+
+def _counting(node: ast.AST) -> ast.stmt:
+    call = ast.Call(ast.Name(COUNT, ast.Load()), [], [])
+    return ast.copy_location(ast.Expr(call), node)
+
+

@@ -1,0 +1,102 @@
+"""One jail, from its start to its end."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from typing import Any
+
+from scripts.lib.sandbox.bubblewrap import ENABLE, last_line
+from scripts.lib.sandbox.inside.wire import Ended, receive_message, send_message
+from scripts.lib.sandbox.levels import Launch
+from scripts.lib.sandbox.model import SandboxUnavailable
+
+START_SECONDS = 30.0
+
+
+class JailLost(Exception):
+    """The jail died, or did not answer in time (`late`)."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__("late" if late else "died")
+        self.late = late
+
+
+class Jail:
+    """A running jail. Whoever starts it must live as long: it dies with the thread that did.
+
+    facts: what its first process said of itself.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._control, theirs = socket.socketpair()
+        number = theirs.fileno()
+        command = [part.replace("{control}", str(number)) for part in launch.command]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=launch.environment,
+                cwd=launch.environment["HOME"] if launch.scratch else "/",
+                pass_fds=[number, *launch.descriptors],
+                # Ctrl-C is for us: a sample that is running ends by itself, with its true verdict.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._control.close()
+            launch.remove()
+            raise SandboxUnavailable(f"{command[0]} does not run ({error})") from None
+        finally:
+            theirs.close()
+            launch.close()
+        self.facts: dict[str, Any] = {}
+
+    def wait_until_ready(self) -> None:
+        """Wait for the first process's word. Raises SandboxUnavailable."""
+        try:
+            self.facts = self.receive(time.monotonic() + START_SECONDS)
+        except JailLost as lost:
+            message = self.close()
+            if lost.late:
+                message = f"nothing was heard of it for {START_SECONDS:g} s"
+            raise SandboxUnavailable(f"the jail does not start ({message}); {ENABLE}") from None
+
+    def send(self, message: bytes, descriptor: int | None = None) -> None:
+        """Send a message and a descriptor. Raises JailLost."""
+        try:
+            send_message(self._control, message, descriptor)
+        except OSError:
+            raise JailLost(late=False) from None
+
+    def receive(self, deadline: float) -> Any:
+        """The next message, decoded. Raises JailLost."""
+        ready = select.poll()
+        ready.register(self._control, select.POLLIN)
+        if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise JailLost(late=True)
+        try:
+            return json.loads(receive_message(self._control)[0])
+        except (Ended, OSError):
+            raise JailLost(late=False) from None
+
+    def processes(self) -> list[int]:
+        """The processes of the host that the jail consists of."""
+        return [self._process.pid]
+
+    def close(self) -> str:
+        """End the jail, whatever runs in it; the last line of what it had to say."""
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            # bubblewrap takes the jail down with it; without it, the group is what there is.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        assert self._process.stderr
+        _, messages = self._process.communicate()
+        self._launch.remove()
+        return last_line(messages.decode(errors="replace"))

@@ -1,0 +1,207 @@
+"""How samples are isolated: the levels, from the best that a machine can do, and their commands.
+
+    full        namespaces, a filter of system calls, limits of resources
+    no-netns    the same without a network namespace, where a site forbids them: the filter refuses
+                every socket instead
+    landlock    no namespaces: Landlock and the filter; processes of the host can be seen (not
+                touched), and files' names and sizes. Only where it is asked for by name
+    none        limits of resources alone. Only where it is asked for twice
+"""
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.sandbox import bubblewrap
+from scripts.lib.sandbox.bubblewrap import ENVIRONMENT, Bubblewrap
+from scripts.lib.sandbox.landlock import ruleset
+from scripts.lib.sandbox.model import Limits, SandboxUnavailable
+from scripts.lib.sandbox.seccomp import filter_program, readable
+
+FULL, NO_NETNS, LANDLOCK, NONE, AUTO = "full", "no-netns", "landlock", "none", "auto"
+LEVELS = (FULL, NO_NETNS, LANDLOCK, NONE)
+UNASKED = (FULL, NO_NETNS)
+
+PLAYERS, JUDGES = "players", "judges"
+INSIDE = Path(__file__).with_name("inside")
+JAIL_HOME, JAIL_PACKAGES = "/sandbox", "/packages"
+# The folder of `inside` is on the path only while it is imported: samples may have an `inside`.
+BOOT = (
+    "import sys; sys.path.insert(0, {home!r}); from inside import {role}; del sys.path[0]; "
+    "sys.path += {packages!r}; {role}.main()"
+)
+# What samples import most. Each costs a little memory of the process that is forked for every
+# sample, and saves its own start.
+PRELOADED = (
+    "bisect collections collections.abc copy datetime decimal fractions functools heapq itertools "
+    "json math operator random re string typing"
+).split()
+# The decisions of a judge take memory for the values as well as for what they are made of.
+JUDGE_MEMORY = 3
+# Devices that harmless programs open.
+DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What starts one jail.
+
+    command: with {control}, the number of the descriptor of the connection to the supervisor,
+        to be filled in by `str.replace`; descriptors: open ones that it needs, closed by `close`.
+    """
+
+    command: list[str]
+    environment: dict[str, str]
+    descriptors: list[int] = field(default_factory=list)
+    scratch: str = ""
+
+    def close(self) -> None:
+        """Close the descriptors; the jail has its own copies."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove what the jail had outside of itself; call it when the jail is dead."""
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """A level, and for the first two the bubblewrap that makes it.
+
+    description: for the rows of a result.
+    """
+
+    level: str
+    bwrap: Bubblewrap | None = None
+
+    @property
+    def description(self) -> str:
+        if self.bwrap is None:
+            return {LANDLOCK: "Landlock, seccomp", NONE: "no isolation"}[self.level]
+        namespaces = ["pid", "ipc", "uts"]
+        if self.level == FULL:
+            namespaces.insert(1, "net")
+        if not bubblewrap.can_drop_root():
+            namespaces.insert(0, "user")
+        return f"bubblewrap {self.bwrap.version}, namespaces: {' '.join(namespaces)}, seccomp"
+
+    def launch(self, role: str, limits: Limits, with_numpy: bool) -> Launch:
+        """What starts a jail. role: PLAYERS or JUDGES. Raises SandboxUnavailable."""
+        packages = _numpy() if with_numpy else []
+        preloaded = [*PRELOADED, *(["numpy"] if with_numpy else [])]
+        memory = limits.memory_bytes * (JUDGE_MEMORY if role == JUDGES else 1)
+        confines: dict[str, Any] = {
+            "memory_bytes": memory,
+            "processes": limits.processes,
+            "file_bytes": limits.file_bytes,
+        }
+        arguments: dict[str, Any] = {"control": "{control}", "confines": confines}
+        arguments |= {"preloaded": preloaded, "uid": 0, "rules": None}
+        if self.bwrap is None:
+            return self._bare(role, packages, arguments)
+        as_root = bubblewrap.can_drop_root()
+        arguments["uid"] = _unused_uid() if as_root else 0
+        confines |= {"scratch": ["/tmp", "/dev/shm"], "alone": True}
+        program = readable(filter_program(sockets=self.level == FULL, signals=True))
+        binds = [(str(INSIDE), f"{JAIL_HOME}/inside")]
+        binds += [(str(path), f"{JAIL_PACKAGES}/{path.name}") for path in packages]
+        jail = bubblewrap.command_line(
+            self.bwrap, self.level == FULL, as_root, limits.tmp_bytes, binds
+        )
+        command = [*jail, "--seccomp", str(program), "--"]
+        command += _python(role, JAIL_HOME, [JAIL_PACKAGES] if packages else [], arguments)
+        return Launch(command, ENVIRONMENT, [program])
+
+    def _bare(self, role: str, packages: list[Path], arguments: dict[str, Any]) -> Launch:
+        """A process of the host; it confines every child that it forks, if Landlock is to."""
+        scratch = tempfile.mkdtemp(prefix="sandbox-")
+        home = os.path.join(scratch, "home")
+        os.mkdir(home)
+        libraries = os.path.join(scratch, "packages")
+        os.mkdir(libraries)
+        for path in packages:
+            os.symlink(path, os.path.join(libraries, path.name))
+        descriptors: list[int] = []
+        if os.geteuid() == 0:
+            arguments["uid"] = _unused_uid()
+            os.chmod(scratch, 0o711)
+            os.chmod(libraries, 0o755)
+            os.chown(home, arguments["uid"], arguments["uid"])
+        if self.level == LANDLOCK:
+            readable_paths = [*bubblewrap.read_only_paths(), "/lib", "/lib64", "/bin", libraries]
+            readable_paths += [*map(str, packages), "/etc/ld.so.cache", str(INSIDE)]
+            rules = ruleset([*readable_paths, *DEVICES], [home, "/dev/null"])
+            program = readable(filter_program(sockets=False, signals=False))
+            descriptors = [rules, program]
+            arguments["rules"] = [rules, program]
+        arguments["confines"] |= {"scratch": [home], "alone": False}
+        environment = ENVIRONMENT | {"HOME": home, "TMPDIR": home, "PWD": home}
+        command = _python(
+            role, str(INSIDE.parent), [libraries] if packages else [], arguments
+        )
+        return Launch(command, environment, descriptors, scratch)
+
+
+def _python(role: str, home: str, packages: list[str], arguments: dict[str, Any]) -> list[str]:
+    boot = BOOT.format(home=home, role=role, packages=packages)
+    # Not -I: it would ignore PYTHONHASHSEED=0, and equal samples are to end equally. The other
+    # variables are ours as well, so that there is nothing to be protected from.
+    options = ["-s", "-P", "-S", "-B", "-X", "utf8", "-c", boot]
+    text = json.dumps(arguments).replace('"{control}"', "{control}")
+    return [bubblewrap.interpreter(), *options, text]
+
+
+def _unused_uid() -> int:
+    """A user of the host that nobody is. A random one keeps jails at the same time apart."""
+    return bubblewrap.FIRST_ROOT_UID + secrets.randbelow(bubblewrap.ROOT_UIDS)
+
+
+def _numpy() -> list[Path]:
+    """The folders of numpy in our own environment. Raises SandboxUnavailable."""
+    found = importlib.util.find_spec("numpy")
+    if found is None or not found.origin:
+        raise SandboxUnavailable("a sample asks for numpy, which is not installed")
+    folder = Path(found.origin).parent
+    libraries = folder.with_name("numpy.libs")
+    return [folder, libraries] if libraries.is_dir() else [folder]
+
+
+def candidates(level: str, accept_risk: bool) -> Iterator[Isolation | str]:
+    """The isolations to try, best first, or the reasons why there is none.
+
+    Raises SandboxUnavailable for a level that has to be asked for in another way.
+    """
+    if level not in (*LEVELS, AUTO):
+        raise SandboxUnavailable(f"there is no level {level!r}, only {', '.join(LEVELS)} and auto")
+    if level == NONE and not accept_risk:
+        raise SandboxUnavailable(
+            "level none runs a model's code without isolation: accept the risk as well "
+            "(verification.sandbox.accept_risk: true, or --accept-risk)"
+        )
+    if level in (LANDLOCK, NONE):
+        yield Isolation(level)
+        return
+    binaries = bubblewrap.find_binaries()
+    if not binaries:
+        yield f"bubblewrap (bwrap) was not found; {bubblewrap.INSTALL}"
+    for wanted in UNASKED if level == AUTO else (level,):
+        for path in binaries:
+            try:
+                yield Isolation(wanted, bubblewrap.inspect_binary(path))
+            except SandboxUnavailable as error:
+                yield str(error)
+
+
+def platform_problem() -> str:
+    """Why this system can isolate nothing, empty if it may."""
+    return "" if sys.platform == "linux" else f"this is {sys.platform}: samples need Linux"
