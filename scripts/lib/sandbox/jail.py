@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any
 
-from scripts.lib.sandbox.bubblewrap import ENABLE, last_line
+from scripts.lib.sandbox.bubblewrap import last_line
 from scripts.lib.sandbox.inside.wire import Ended, receive_message, send_message
 from scripts.lib.sandbox.levels import Launch
 from scripts.lib.sandbox.model import SandboxUnavailable
@@ -57,16 +57,17 @@ class Jail:
             theirs.close()
             launch.close()
         self.facts: dict[str, Any] = {}
+        self._last_words = ""
 
     def wait_until_ready(self) -> None:
         """Wait for the first process's word. Raises SandboxUnavailable."""
         try:
             self.facts = self.receive(time.monotonic() + START_SECONDS)
         except JailLost as lost:
-            message = self.close()
+            message, remedy = self.close(), self._launch.remedy
             if lost.late:
                 message = f"nothing was heard of it for {START_SECONDS:g} s"
-            raise SandboxUnavailable(f"the jail does not start ({message}); {ENABLE}") from None
+            raise SandboxUnavailable(f"the jail does not start ({message}); {remedy}") from None
 
     def send(self, message: bytes, descriptor: int | None = None) -> None:
         """Send a message and a descriptor. Raises JailLost."""
@@ -97,6 +98,8 @@ class Jail:
             # bubblewrap takes the jail down with it; without it, the group is what there is.
             os.killpg(self._process.pid, signal.SIGKILL)
         assert self._process.stderr
-        _, messages = self._process.communicate()
-        self._launch.remove()
-        return last_line(messages.decode(errors="replace"))
+        if not self._process.stderr.closed:
+            _, messages = self._process.communicate()
+            self._last_words = last_line(messages.decode(errors="replace"))
+            self._launch.remove()
+        return self._last_words

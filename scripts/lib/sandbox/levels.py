@@ -46,6 +46,7 @@ PRELOADED = (
 ).split()
 # The decisions of a judge take memory for the values as well as for what they are made of.
 JUDGE_MEMORY = 3
+OTHER_USER = "run it as an ordinary user, or with a Python that every user may read"
 # Devices that harmless programs open.
 DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
 
@@ -55,11 +56,13 @@ class Launch:
     """What starts one jail.
 
     command: with {control}, the number of the descriptor of the connection to the supervisor,
-        to be filled in by `str.replace`; descriptors: open ones that it needs, closed by `close`.
+        to be filled in by `str.replace`; remedy: what to do if the jail does not start;
+        descriptors: open ones that it needs, closed by `close`; scratch: a folder of the host.
     """
 
     command: list[str]
     environment: dict[str, str]
+    remedy: str
     descriptors: list[int] = field(default_factory=list)
     scratch: str = ""
 
@@ -120,10 +123,16 @@ class Isolation:
         )
         command = [*jail, "--seccomp", str(program), "--"]
         command += _python(role, JAIL_HOME, [JAIL_PACKAGES] if packages else [], arguments)
-        return Launch(command, ENVIRONMENT, [program])
+        return Launch(command, ENVIRONMENT, bubblewrap.ENABLE, [program])
 
     def _bare(self, role: str, packages: list[Path], arguments: dict[str, Any]) -> Launch:
         """A process of the host; it confines every child that it forks, if Landlock is to."""
+        as_root = os.geteuid() == 0
+        if as_root and not _everybody_reads(bubblewrap.interpreter()):
+            raise SandboxUnavailable(
+                f"level {self.level}: {bubblewrap.interpreter()} is for root alone, and samples "
+                f"run as another user; {OTHER_USER}"
+            )
         scratch = tempfile.mkdtemp(prefix="sandbox-")
         home = os.path.join(scratch, "home")
         os.mkdir(home)
@@ -132,7 +141,7 @@ class Isolation:
         for path in packages:
             os.symlink(path, os.path.join(libraries, path.name))
         descriptors: list[int] = []
-        if os.geteuid() == 0:
+        if as_root:
             arguments["uid"] = _unused_uid()
             os.chmod(scratch, 0o711)
             os.chmod(libraries, 0o755)
@@ -149,7 +158,7 @@ class Isolation:
         command = _python(
             role, str(INSIDE.parent), [libraries] if packages else [], arguments
         )
-        return Launch(command, environment, descriptors, scratch)
+        return Launch(command, environment, OTHER_USER, descriptors, scratch)
 
 
 def _python(role: str, home: str, packages: list[str], arguments: dict[str, Any]) -> list[str]:
@@ -159,6 +168,11 @@ def _python(role: str, home: str, packages: list[str], arguments: dict[str, Any]
     options = ["-s", "-P", "-S", "-B", "-X", "utf8", "-c", boot]
     text = json.dumps(arguments).replace('"{control}"', "{control}")
     return [bubblewrap.interpreter(), *options, text]
+
+
+def _everybody_reads(path: str) -> bool:
+    """Whether every user may pass all folders above a path."""
+    return all(parent.stat().st_mode & 0o001 for parent in Path(path).parents)
 
 
 def _unused_uid() -> int:

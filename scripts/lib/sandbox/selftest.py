@@ -38,7 +38,8 @@ def is_root():
     return 0 in (*os.getresuid(), *os.getresgid())
 
 def networks():
-    return [name for _, name in socket.if_nameindex()]
+    with open("/proc/self/net/dev") as lines:
+        return [line.split(":")[0].strip() for line in lines if ":" in line]
 
 def connects(port):
     return not refused(socket.create_connection, ("127.0.0.1", port), 2)

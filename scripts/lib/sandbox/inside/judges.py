@@ -56,7 +56,7 @@ class _Case:
 
 def main() -> None:
     """Serve the supervisor until it goes."""
-    keeper, control = start(json.loads(sys.argv[1]))
+    keeper, control = start(json.loads(sys.argv[1]), lambda: None)
     judge = Judge(keeper)
     try:
         while True:
@@ -173,18 +173,24 @@ def _unreadable(error: BaseException) -> Ruling:
 
 
 def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
-    """Send the player the code, and the imports of the set-up, which the code may rely on."""
-    settings = {"remote": remote, "imports": _imports(case.setup)}
+    """Send the player the code, and what of the set-up it may rely on."""
+    settings = {"remote": remote, "preparation": _preparation(case.setup)}
     channel.send(
         codec.dumps(settings).encode(), case.code.encode("utf-8", "surrogatepass")
     )
 
 
-def _imports(setup: str) -> str:
-    if "import" not in setup:
+def _preparation(setup: str) -> str:
+    """What of a set-up the code may rely on: imports, and classes in which nothing is asserted."""
+    if "import" not in setup and "class" not in setup:
         return ""
     tree = ast.parse(setup)
-    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    tree.body = [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef))
+        and not any(isinstance(part, ast.Assert) for part in ast.walk(node))
+    ]
     return ast.unparse(tree)
 
 

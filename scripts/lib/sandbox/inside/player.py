@@ -3,7 +3,7 @@
 The zygote forks one player for each sample, and hands it one end of a connection to the judge,
 which sends
 
-    {"remote": ..., "imports": ...}     whether requests follow one by one
+    {"remote": ..., "preparation": ...}     whether requests follow; source of the set-up
     the code, in UTF-8
     the calls, all at once, or requests
 
@@ -47,8 +47,8 @@ def _play(channel: Channel) -> None:
     module = type(sys)("solution")
     sys.modules["solution"] = module
     try:
-        for number, text in enumerate((source, settings["imports"])):
-            name = "<imports>" if number else "<code>"
+        for number, text in enumerate((source, settings["preparation"])):
+            name = "<setup>" if number else "<code>"
             exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         channel.send(codec.dumps({"code": describe(error)}).encode())
@@ -63,20 +63,77 @@ def _play(channel: Channel) -> None:
         channel.receive()
 
 
+def warm_up() -> None:
+    """Execute a sample in this process, so that its forks find everything initialised.
+
+    What is done here for the first time (the compiler alone makes hundreds of objects) would be done
+    by every fork again, in memory of its own.
+    """
+    ours, theirs = os.pipe()
+    back, forth = os.pipe()
+    channel = Channel(theirs, REQUEST_BYTES)
+    channel.send(b'{"remote": false, "preparation": ""}', WARM_UP.encode())
+    channel.send(b'[["f", [[1, 2], "a", {"tuple": [1.5]}], {}], ["g", [], {}]]')
+    os.close(theirs)
+    player = _TwoPipes(ours, forth)
+    try:
+        _play(player)
+    except Ended:
+        pass
+    for descriptor in (ours, back, forth):
+        os.close(descriptor)
+    del sys.modules["solution"]
+
+
+class _TwoPipes(Channel):
+    """A connection to nobody."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        super().__init__(reader, REQUEST_BYTES)
+        self._writer = Channel(writer, 0)
+
+    def send(self, *frames: bytes) -> None:
+        self._writer.send(*frames)
+
+
+WARM_UP = """
+from typing import List
+import math
+
+class A:
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+def f(items: List[int], text: str, pair) -> List[str]:
+    \"\"\"Something of everything.\"\"\"
+    found = {}
+    for number, item in enumerate(sorted(items, reverse=True)):
+        if item % 2 == 0 and text:
+            found[str(item)] = [A(n).x for n in range(number)]
+    try:
+        return [f"{key}: {max(value, default=0)}" for key, value in found.items()]
+    except ValueError:
+        return text.upper().split(",")
+
+def g():
+    raise ValueError("none")
+"""
+
+
 def _answer(channel: Channel, names: dict[str, Any], calls: list[Any]) -> None:
     """Make the calls in turn, up to the first that raises, and send what they return.
 
     A call is [function, arguments, keyword arguments]; each argument is a structure of the codec,
     in which {"call": ...} stands for what another call returns.
     """
-    clock, encode, dumps = time.monotonic, codec.encode, codec.dumps
+    clock, encode, dumps, deeply = time.monotonic, codec.encode, codec.dumps, codec.deeply
     # That the code has come to its end; what follows is sent with it if it does not take long.
     waiting = [b'["ready"]']
     sent = clock()
     for call in calls:
         try:
             value = _call(names, call)
-            reply = dumps(["ok", encode(value, _mark)])
+            reply = dumps(["ok", deeply(encode, value, _mark)])
         except BaseException as error:
             reply = dumps(["raised", describe(error)])
             waiting.append(reply.encode())

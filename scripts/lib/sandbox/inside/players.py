@@ -17,7 +17,7 @@ STOP = b"stop"
 
 def main() -> None:
     """Serve the supervisor until it goes."""
-    keeper, control = start(json.loads(sys.argv[1]))
+    keeper, control = start(json.loads(sys.argv[1]), player.warm_up)
     try:
         while True:
             frame, descriptor = receive_message(control)

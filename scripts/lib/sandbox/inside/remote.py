@@ -13,18 +13,38 @@ An object of a subclass of a type of data (`class Stack(list)`) is compared by t
 the sample may ask of the tests' objects is bounded as well: see `_check_admitted`.
 """
 
+import _thread
 import builtins
+import copy
+import functools
 import importlib
+import io
 import operator
+import random
 import sys
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Any
 
 from . import codec
 from .wire import Channel, Ended
 
-MUTABLE = (list, dict, set, bytearray, deque)
+SHARED = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
+SHARED_BY_NAME = {kind.__name__: kind for kind in SHARED}
+# Larger containers cross as copies; of the others, changes of the last ones are looked for.
+LARGEST_SHARED = 100_000
+WATCHED = 128
+# More than that is not passed on to tests that look at what is printed.
+PRINTED_CHARACTERS = 1 << 20
 ARITHMETIC = (
     "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_",
     "or_", "xor",
@@ -42,7 +62,18 @@ ORDINARY = frozenset(
     (*UNARY, *ARITHMETIC, *IN_PLACE, *ORDER, "eq", "contains", "get", "set", "del")
     + ("item", "set_item", "del_item", "enter", "exit", "call", "iterable", "instance")
 )  # fmt: skip
-ITERATION = frozenset({"iter", "next", "iterable"})
+# Objects of the tests whose attributes a sample may not see, and attributes of all others.
+CLOSED = (
+    FunctionType, MethodType, BuiltinFunctionType, type, ModuleType, FrameType, TracebackType,
+    CodeType, functools.partial,
+)  # fmt: skip
+HIDDEN = ("_", "gi_", "cr_", "ag_", "tb_", "f_", "co_")
+DESCRIPTIONS = ("__name__", "__qualname__", "__doc__", "__module__")
+BUILTIN_TYPES = {
+    kind.__name__: kind
+    for kind in (*vars(builtins).values(), type(None), type(...), type(NotImplemented))
+    if isinstance(kind, type)
+}
 
 
 def _await(awaitable: Any) -> Any:
@@ -69,6 +100,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "subclass": lambda kind, other: issubclass(other, kind),
     "enter": lambda value: value.__enter__(),
     "exit": lambda value, *error: value.__exit__(*error),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "seed": random.seed,
     "await": _await,
     "anext": lambda value: _await(value.__anext__()),
     "base": lambda value: codec.as_base(value, codec.base_of(value) or type(value)),
@@ -87,15 +121,21 @@ class Peer:
 
     def __init__(self, channel: Channel, names: dict[str, Any] | None, guarded: bool) -> None:
         self.guarded = guarded
-        # How often the other side was asked for something that may change its state.
-        self.asked = 0
         # How often the other side's functions and data were used, for `trial`.
         self.used = 0
         self._channel = channel
         self._names = names
+        # Threads ask one after the other; a thread that is asked back may ask again.
+        self._lock = _thread.RLock()
         self._given: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._taken: dict[int, Any] = {}
+        # By number, even those of this side if it is guarded: containers, and as they last crossed.
+        self._shared: dict[int, Any] = {}
+        self._shared_numbers: dict[int, int] = {}
+        self._contents: dict[int, Any] = {}
+        self._watched: OrderedDict[int, None] = OrderedDict()
+        self._next_shared = int(guarded)
 
     # Asking
 
@@ -104,19 +144,19 @@ class Peer:
 
         Raises what the other side raised, Ended, and codec.NotData if the answer is broken.
         """
-        containers = _containers(arguments)
-        structures = [codec.encode(argument, self._give) for argument in arguments]
-        if operation not in ("global", "iterable"):
-            self.asked += 1
-        self._send(["do", operation, structures])
-        answer = self._serve_until_answered()
+        with self._lock:
+            structures = [codec.deeply(self._encode, argument) for argument in arguments]
+            self._send(["do", operation, structures, *self._news()])
+            answer = self._serve_until_answered()
         match answer:
-            case ["ok", structure, changes]:
-                for at, content in changes:
-                    _replace(containers[at], self._elements(content, containers))
-                return self._element(structure, containers)
-            case ["raised", structure]:
-                raise self._exception(structure)
+            case ["ok", structure, changes, printed]:
+                value = codec.deeply(self._decode, structure)
+                self._take_news(changes, printed)
+                return value
+            case ["raised", structure, changes, printed]:
+                error = self._exception(structure)
+                self._take_news(changes, printed)
+                raise error
         raise codec.NotData("an answer is broken")
 
     def look_up(self, name: str) -> Any:
@@ -149,52 +189,111 @@ class Peer:
             if type(message) is not list or not message or message[0] != "do":
                 return message
             try:
-                self._send(self._answer(message))
+                answer = ["ok", self._answer(message), *self._news()]
             except Ended:
                 raise
             except BaseException as error:
-                self._send(["raised", self._describe(error)])
+                answer = ["raised", self._describe(error), *self._news()]
+            self._send(answer)
 
     def _answer(self, message: list[Any]) -> codec.Structure:
-        _, operation, structures = message
-        arguments = [codec.decode(structure, self._take) for structure in structures]
+        _, operation, structures, changes, printed = message
+        arguments = [codec.deeply(self._decode, structure) for structure in structures]
+        self._take_news(changes, printed)
         if operation == "global":
-            return ["ok", self._global(arguments[0]), []]
+            return self._global(arguments[0])
         if self.guarded:
             _check_admitted(operation, arguments)
-        containers = _containers(arguments)
-        before = [_content(container) for container in containers]
-        result = OPERATIONS[operation](*arguments)
-        known = {id(container): at for at, container in enumerate(containers)}
-        changes = [
-            [at, [self._known(item, known) for item in _flat(container)]]
-            for at, (container, content) in enumerate(zip(containers, before, strict=True))
-            if _differs(content, _content(container))
-        ]
-        return ["ok", self._known(result, known), changes]
+        return codec.deeply(self._encode, OPERATIONS[operation](*arguments))
 
     def _global(self, name: str) -> codec.Structure:
         if self._names is None or name not in self._names:
             raise NameError(f"name {name!r} is not defined")
         value = self._names[name]
-        if type(value) is type(sys):
-            return {"module": value.__name__}
+        return {"module": value.__name__} if type(value) is type(sys) else self._encode(value)
+
+    # Containers are on both sides: what crosses once is the same object ever after, and every
+    # message brings the changes since the last one along.
+
+    def _encode(self, value: Any) -> codec.Structure:
+        kind = type(value)
+        if kind in codec.ATOMS:
+            return codec.encode(value)
+        if kind in SHARED:
+            return self._share(value)
+        if kind is tuple and not codec.ATOMS.issuperset(map(type, value)):
+            return {"tuple": [self._encode(item) for item in value]}
         return codec.encode(value, self._give)
 
-    # Containers that an argument brought along are changed where they came from.
-
-    def _known(self, value: Any, known: dict[int, int]) -> codec.Structure:
-        at = known.get(id(value))
-        return {"at": at} if at is not None else codec.encode(value, self._give)
-
-    def _element(self, structure: codec.Structure, containers: list[Any]) -> Any:
-        match structure:
-            case {"at": int(at)}:
-                return containers[at]
+    def _decode(self, structure: codec.Structure) -> Any:
         return codec.decode(structure, self._take)
 
-    def _elements(self, content: list[codec.Structure], containers: list[Any]) -> list[Any]:
-        return [self._element(structure, containers) for structure in content]
+    def _share(self, container: Any) -> codec.Structure:
+        number = self._shared_numbers.get(id(container))
+        if number is not None:
+            self._watch(number)
+            return {"shared": number}
+        if len(container) > LARGEST_SHARED:
+            return codec.encode(container, self._give)
+        number = self._next_shared
+        self._next_shared += 2
+        self._register(number, container)
+        flat = self._flat_structures(container)
+        self._contents[number] = _content(container)
+        return {"new": [number, type(container).__name__, _extra(container), flat]}
+
+    def _register(self, number: int, container: Any) -> None:
+        self._shared[number] = container
+        self._shared_numbers[id(container)] = number
+        self._watch(number)
+
+    def _watch(self, number: int) -> None:
+        self._watched[number] = None
+        self._watched.move_to_end(number)
+        if len(self._watched) > WATCHED:
+            self._watched.popitem(last=False)
+
+    def _flat_structures(self, container: Any) -> codec.Structure:
+        if type(container) is bytearray:
+            return codec.encode(bytes(container))
+        return [self._encode(part) for part in _flat(container)]
+
+    def _news(self) -> list[codec.Structure]:
+        """What every message brings along: changed containers, and what the sample has printed."""
+        return [codec.deeply(self._changes), "" if self.guarded else _printed()]
+
+    def _take_news(self, changes: codec.Structure, printed: codec.Structure) -> None:
+        codec.deeply(self._change, changes)
+        if self.guarded and printed:
+            # Tests may have put a stream of their own there.
+            sys.stdout.write(str(printed))
+
+    def _changes(self) -> list[codec.Structure]:
+        """Number and new content of the containers that have changed since they last crossed."""
+        changes: list[codec.Structure] = []
+        for number in list(self._watched):
+            container = self._shared[number]
+            if _differs(self._contents[number], container):
+                self._contents[number] = _content(container)
+                changes.append([number, self._flat_structures(container)])
+        return changes
+
+    def _change(self, changes: codec.Structure) -> None:
+        for number, flat in changes:
+            container = self._shared[_checked_number(number)]
+            _replace(container, self._decode(flat))
+            self._contents[number] = _content(container)
+
+    def _take_shared(self, number: int, kind: str, extra: Any, flat: codec.Structure) -> Any:
+        made: Any = SHARED_BY_NAME[kind]()
+        if kind == "deque":
+            made = deque(maxlen=extra)
+        elif kind == "defaultdict":
+            made = defaultdict(codec.FACTORIES.get(extra))
+        self._register(_checked_number(number), made)
+        _replace(made, self._decode(flat))
+        self._contents[number] = _content(made)
+        return made
 
     # Objects
 
@@ -206,7 +305,7 @@ class Peer:
             return {"own": value.remote_class}
         if isinstance(value, tuple) and codec.is_named_tuple(value):
             return codec.encode_named_tuple(value, self._give)
-        if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
+        if isinstance(value, type) and BUILTIN_TYPES.get(value.__name__) is value:
             return {"builtin": value.__name__}
         if isinstance(value, BaseException):
             return {"exception": self._describe(value)}
@@ -224,28 +323,33 @@ class Peer:
             bases = [self._give(base) for base in value.__bases__]
             return [number, "exception class", value.__name__, bases]
         base = codec.base_of(value)
-        kind = type(value).__name__ == "coroutine" and "coroutine" or "object"
+        kind = type(value).__name__
+        kind = kind if kind in ("coroutine", "function") else "object"
         return [number, kind, type(value).__name__, base.__name__ if base else None]
 
     def _take(self, tag: str, payload: codec.Structure) -> Any:
         """The object that a structure of the other side stands for."""
         try:
             match tag:
+                case "shared":
+                    number = _checked_number(payload)
+                    self._watch(number)
+                    return self._shared[number]
+                case "new":
+                    return self._take_shared(*payload)
                 case "own":
                     return self._given[_checked_number(payload)]
                 case "object":
                     return self._stand_in(*payload)
                 case "builtin":
-                    value = getattr(builtins, payload)
-                    if isinstance(value, type):
-                        return value
+                    return BUILTIN_TYPES[payload]
                 case "exception":
                     return self._exception(payload)
                 case "module":
                     if payload.partition(".")[0] in sys.stdlib_module_names:
                         return importlib.import_module(payload)
                     return Remote._make(self, -1, "module", None)
-        except (TypeError, ValueError, IndexError, AttributeError, ImportError):
+        except (TypeError, ValueError, LookupError, AttributeError, ImportError):
             pass
         raise codec.NotData(f"a broken {tag}")
 
@@ -258,6 +362,8 @@ class Peer:
                 made: Any = type(name, bases, {"remote_class": number})
             elif kind == "class":
                 made = RemoteClass._make(self, number, name, None)
+            elif kind == "function":
+                made = RemoteFunction._make(self, number, name, None)
             else:
                 plain = next((kind for kind in codec._BASES if kind.__name__ == base), None)
                 made = Remote._make(self, number, name, plain)
@@ -275,7 +381,7 @@ class Peer:
 
     # Exceptions
 
-    def _describe(self, error: BaseException) -> codec.Structure:
+    def _describe(self, error: BaseException, depth: int = 3) -> codec.Structure:
         """Class, arguments and message of an exception, which may be hostile."""
         try:
             message = str.__str__(str(error))[:10_000]
@@ -290,29 +396,48 @@ class Peer:
         mine = not hasattr(type(error), "remote_class")
         own = mine and vars(builtins).get(type(error).__name__) is not type(error)
         handle = self._label(error) if own else None
-        return [self._give(type(error)), arguments, message, handle]
+        cause = None
+        if isinstance(error.__cause__, BaseException) and depth:
+            cause = self._describe(error.__cause__, depth - 1)
+        return [self._give(type(error)), arguments, message, handle, cause]
 
     def _exception(self, structure: codec.Structure) -> BaseException:
         try:
-            kind, arguments, message, handle = structure
+            kind, arguments, message, handle, cause = structure
             base = self._exception_base(kind)
             arguments = [codec.decode(argument, self._take) for argument in arguments]
             stand_in = handle and Remote._make(self, _checked_number(handle[0]), "", None)
         except (TypeError, ValueError):
             raise codec.NotData("a broken exception") from None
-        if handle and hasattr(base, "remote_class"):
-            members = {
-                "__str__": lambda self: str(message),
-                "__getattr__": lambda self, name: getattr(stand_in, name),
-            }
-            base = type(base.__name__, (base,), members)
-        try:
-            made = base.__new__(base, *arguments)
-            made.args = tuple(arguments)
-        except Exception:
-            made = RuntimeError(str(message))
+        made = _made_exception(base, arguments, str(message), stand_in)
         made.remote = True
+        made.__cause__ = self._exception(cause) if cause else None
         return made
+
+
+def _made_exception(
+    base: type, arguments: list[Any], message: str, stand_in: Any
+) -> BaseException:
+    members: dict[str, Any] = {"__str__": lambda self: message}
+    if stand_in is not None:
+        members["__getattr__"] = lambda self, name: getattr(stand_in, name)
+        # The sample's own `__init__` is not here.
+        kind = _like(base, members)
+        made = kind.__new__(kind, *arguments)
+        made.args = tuple(arguments)
+        return made
+    try:
+        made = base(*arguments)
+        if str(made) == message:
+            return made
+        made = _like(base, members)(*arguments)
+    except Exception:
+        return RuntimeError(message)
+    return made
+
+
+def _like(base: type, members: dict[str, Any]) -> Any:
+    return type(base.__name__, (base,), {**members, "__module__": base.__module__})
 
 
 def _checked_number(number: Any) -> int:
@@ -328,59 +453,48 @@ def _coroutine(stand_in: Any) -> Any:
     return wait()
 
 
-# Containers of arguments, in an order in which both sides find the same ones.
+# Containers that both sides have
 
 
-def _containers(values: Any, depth: int = 0) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        kind = type(value)
-        if kind not in (*MUTABLE, tuple):
-            continue
-        if kind is not tuple:
-            found.append(value)
-        if kind in (list, tuple, deque, dict) and depth < 100:
-            inner = value.values() if kind is dict else value
-            if not codec.ATOMS.issuperset(map(type, inner)):
-                found += _containers(inner, depth + 1)
-    return found
+def _extra(container: Any) -> Any:
+    """What a container is made with beside its content."""
+    if type(container) is deque:
+        return container.maxlen
+    return getattr(getattr(container, "default_factory", None), "__name__", None)
 
 
 def _content(container: Any) -> Any:
-    return list(container.items()) if type(container) is dict else list(container)
+    """A copy to compare with, of the very same objects."""
+    return bytes(container) if type(container) is bytearray else list(_flat(container))
 
 
 def _flat(container: Any) -> Iterator[Any]:
-    if type(container) is dict:
+    if isinstance(container, dict):
         return (part for pair in container.items() for part in pair)
     return iter(container)
 
 
-def _differs(before: list[Any], after: list[Any]) -> bool:
-    if len(before) != len(after):
-        return True
-    if before and type(before[0]) is tuple:
-        return any(
-            a is not b and (type(a) is not tuple or any(map(operator.is_not, a, b)))
-            for a, b in zip(before, after, strict=True)
-        )
-    return any(map(operator.is_not, before, after))
+def _differs(content: Any, container: Any) -> bool:
+    if type(container) is bytearray:
+        return content != container
+    now = list(_flat(container))
+    return len(now) != len(content) or any(map(operator.is_not, now, content))
 
 
-def _replace(container: Any, flat: list[Any]) -> None:
+def _replace(container: Any, flat: Any) -> None:
     """Put other content into a container."""
-    kind = type(container)
-    if kind is dict:
-        container.clear()
-        container.update(zip(flat[::2], flat[1::2], strict=True))
-    elif kind is set:
-        container.clear()
-        container.update(flat)
-    elif kind is deque:
-        container.clear()
+    if isinstance(container, (list, bytearray)):
+        container[:] = flat
+        return
+    container.clear()
+    if isinstance(container, deque):
         container.extend(flat)
+    elif isinstance(container, set):
+        container.update(flat)
     else:
-        container[:] = bytes(flat) if kind is bytearray else flat
+        # Not `update`: a Counter adds.
+        for key, value in zip(flat[::2], flat[1::2], strict=True):
+            container[key] = value
 
 
 # What the sample may ask of the tests' objects
@@ -389,25 +503,18 @@ def _replace(container: Any, flat: list[Any]) -> None:
 def _check_admitted(operation: str, arguments: list[Any]) -> None:
     """Refuse what would show the tests, or lead to what shows them. Raises PermissionError.
 
-    Functions and classes may be called; iterators advanced; an object of a class that the tests
-    define may be asked for its attributes, unless they begin with an underscore. A function's
-    `__globals__`, a generator's `gi_frame` or an exception's traceback would tell it all.
+    Functions and classes may be called, and described; other objects be asked for attributes that do
+    not begin with an underscore. A function's `__globals__`, a generator's `gi_frame` or a
+    traceback's `tb_frame` would tell it all.
     """
     if not arguments or operation not in ORDINARY:
         raise PermissionError("not for samples")
-    target, kind = arguments[0], type(arguments[0])
+    target = arguments[0]
     if operation in ("get", "set", "del"):
         name = arguments[1]
-        hidden = type(name) is not str or (name.startswith("_") and name != "__name__")
-        plain = callable(target) or hasattr(target, "__next__") or hasattr(target, "tb_frame")
-        if hidden or (plain and name != "__name__" and not _from_tests(kind)):
-            raise PermissionError(f"attribute {name!r} is not for samples")
-    elif hasattr(target, "__next__") and operation not in ITERATION:
-        raise PermissionError("an iterator is only iterated")
-
-
-def _from_tests(kind: type) -> bool:
-    return kind.__module__ == "tests"
+        hidden = type(name) is not str or name.startswith(HIDDEN) or isinstance(target, CLOSED)
+        if hidden and (operation != "get" or name not in DESCRIPTIONS):
+            raise AttributeError(f"{name!r} is not for samples")
 
 
 # Stand-ins
@@ -420,7 +527,8 @@ class Remote:
 
     @classmethod
     def _make(cls, peer: Peer, number: int, name: str, base: type | None) -> "Remote":
-        kind = type(name or cls.__name__, (cls,), {"__slots__": ()})
+        documentation = property(lambda self: _ask(self, "get", "__doc__"))
+        kind = type(name or cls.__name__, (cls,), {"__slots__": (), "__doc__": documentation})
         made = object.__new__(kind)
         for slot, value in (
             ("_peer_", peer),
@@ -441,7 +549,7 @@ class Remote:
         return _ask(self, "call", arguments, keywords)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "remote_class":
+        if name == "remote_class" or name in Remote.__slots__:
             raise AttributeError(name)
         value = _ask(self, "get", name)
         if not callable(value):
@@ -503,6 +611,12 @@ class Remote:
     def __round__(self, *digits: Any) -> Any:
         return _convert(self, "round", *digits)
 
+    def __copy__(self) -> Any:
+        return _ask(self, "copy")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _ask(self, "deepcopy")
+
     def __enter__(self) -> Any:
         return _ask(self, "enter")
 
@@ -536,6 +650,15 @@ class RemoteClass(Remote):
 
     def __subclasscheck__(self, other: Any) -> bool:
         return bool(_ask(self, "subclass", other))
+
+
+class RemoteFunction(Remote):
+    """The stand-in for a function of the other side, which becomes a method in a class of this one."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else MethodType(self, instance)
 
 
 class _Iterator:
@@ -619,8 +742,21 @@ for _name in ARITHMETIC:
     setattr(Remote, f"__r{_plain}__", _binary(_name, in_order=False, reverse=True))
 
 
+def _printed() -> str:
+    """What the sample has printed since the last time."""
+    stream = sys.stdout
+    if type(stream) is not io.StringIO:
+        return ""
+    text = stream.getvalue()
+    if text:
+        stream.seek(0)
+        stream.truncate()
+    return text if len(text) <= PRINTED_CHARACTERS else ""
+
+
 def serve_sample(channel: Channel, module: Any) -> None:
     """Answer the judge's questions about a sample until it goes; it hears the sample's names first."""
+    sys.stdout = io.StringIO()
     peer = Peer(channel, module.__dict__, guarded=False)
     peer.tell(["names", [name for name in list(module.__dict__) if type(name) is str]])
     peer.serve()

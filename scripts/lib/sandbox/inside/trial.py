@@ -13,6 +13,7 @@ import functools
 import importlib
 import itertools
 import math
+import random
 import statistics
 from collections.abc import Callable, Iterator
 from types import CodeType
@@ -31,6 +32,7 @@ HELPERS = {
     for name in (getattr(module, "__all__", None) or vars(module))
     if not name.startswith("_")
 }
+COMPARISONS = frozenset({"isclose", "isnan", "isfinite", "isinf"})
 
 
 class Ruling(NamedTuple):
@@ -82,22 +84,48 @@ def own_builtins(trees: list[ast.Module], code: str) -> frozenset[str]:
     """
     if foreign_names(trees):
         return frozenset()
-    called = {
-        node.func.id
-        for tree in trees
+    used = {name for tree in trees for name in _loaded(tree) if hasattr(builtins, name)}
+    return frozenset(used & _defined(code)) if used else frozenset()
+
+
+def _loaded(tree: ast.Module) -> Iterator[str]:
+    return (
+        node.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and hasattr(builtins, node.func.id)
-    }
-    if not called:
-        return frozenset()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    )
+
+
+def _parsed(code: str) -> list[ast.stmt]:
     try:
-        tree = ast.parse(code)
+        return ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return frozenset()
-    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    return frozenset(called & defined)
+        return []
+
+
+def _defined(code: str) -> set[str]:
+    """The functions and classes of a program's top level."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in _parsed(code) if isinstance(node, kinds)}
+
+
+def helpers(foreign: set[str], code: str) -> set[str]:
+    """Names that tests use for what the code has imported, and get from the library itself.
+
+    Those of COMPARISONS they always get from there if the tests are about other names: a sample
+    could put its own `isclose` around what the tests compare.
+    """
+    wanted = foreign & HELPERS.keys()
+    if not wanted:
+        return set()
+    imported = {
+        alias.asname or alias.name
+        for node in _parsed(code)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    others = foreign - COMPARISONS
+    return {name for name in wanted if name in imported or (name in COMPARISONS and others)}
 
 
 def without_stubs(prefix: str) -> ast.Module:
@@ -124,33 +152,19 @@ class Globals(dict):
         self._names = names
         self._builtin = builtin
         self._real = real
-        # Containers of the sample's by name: value, its structure, and when it was got.
-        self._copies: dict[str, tuple[Any, Any, int]] = {}
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name) and name not in self._builtin:
             raise KeyError(name)
         if name in self._real and name in self._names:
             return HELPERS[name]
-        if name in self._copies:
-            value, structure, asked = self._copies[name]
-            # The tests may have changed their copy, or the sample its own.
-            if asked == self._peer.asked or codec.encode(value, _opaque) != structure:
-                return value
         try:
             value = self._peer.look_up(name)
         except NameError:
             raise KeyError(name) from None
         if not isinstance(value, (Remote, type)) and type(value).__name__ != "module":
             self._peer.used += 1
-            if type(value) not in codec.ATOMS:
-                structure = codec.encode(value, _opaque)
-                self._copies[name] = value, structure, self._peer.asked
         return value
-
-
-def _opaque(value: Any) -> codec.Structure:
-    return {"id": id(value)}
 
 
 def try_out(
@@ -161,6 +175,7 @@ def try_out(
     setup: how many of the programs, from the first, only prepare.
     """
     peer = Peer(channel, None, guarded=True)
+    random.seed = _seeding(peer, random.seed)
     counted = [0]
     try:
         heard = peer.hear()
@@ -174,12 +189,12 @@ def try_out(
         trees = [program.tree for program in programs]
         builtin = own_builtins(trees, code)
         foreign = foreign_names(trees)
-        real = foreign & HELPERS.keys() if foreign - HELPERS.keys() or builtin else set()
-        names = Globals(peer, known, builtin, real)
+        names = Globals(peer, known, builtin, helpers(foreign, code))
         if prefix:
             exec(compile(without_stubs(prefix), "<prefix>", "exec", dont_inherit=True), names)
         names[COUNT] = functools.partial(_count, counted)
-        about = _Taint(foreign | builtin, trees)
+        shadowed = {name for tree in trees for name in _loaded(tree) if name in known}
+        about = _Taint(foreign | builtin | (shadowed - vars(builtins).keys()), trees)
         for number, program in enumerate(programs):
             for statement in program.tree.body:
                 step = _compiled(statement, about, f"<test {number}>")
@@ -195,6 +210,16 @@ def try_out(
     if not counted[0] or not peer.used:
         return Ruling(VACUOUS, "no executed assertion is about the sample")
     return Ruling(PASS, assertions=counted[0])
+
+
+def _seeding(peer: Peer, seed: Callable[..., None]) -> Callable[..., None]:
+    """Tests that seed `random` mean the sample's numbers."""
+
+    def seed_both(*arguments: Any, **keywords: Any) -> None:
+        seed(*arguments, **keywords)
+        peer.ask("seed", *arguments, *keywords.values())
+
+    return seed_both
 
 
 def _count(counted: list[int], value: Any = None) -> Any:
@@ -249,10 +274,12 @@ class _Taint:
 
     def __init__(self, foreign: set[str] | frozenset[str], trees: list[ast.Module]) -> None:
         self._names = set(foreign)
+        # Functions of the tests that get something of the sample's.
+        self._called: set[str] = set()
         statements = [node for tree in trees for node in ast.walk(tree)]
         before = -1
-        while before != len(self._names):
-            before = len(self._names)
+        while before != len(self._names) + len(self._called):
+            before = len(self._names) + len(self._called)
             for node in statements:
                 self._spread(node)
 
@@ -264,6 +291,12 @@ class _Taint:
 
     def _spread(self, node: ast.AST) -> None:
         match node:
+            case ast.Assign([ast.Attribute(_, "stdout" | "stderr")], value):
+                # What the sample prints goes there.
+                self._add(value)
+            case ast.With(items, body) if any(map(self.concerns, body)):
+                for item in items:
+                    self._add(item)
             case ast.Assign(targets, value) if self.concerns(value):
                 for target in targets:
                     self._add(target)
@@ -278,9 +311,22 @@ class _Taint:
             case ast.withitem(value, target) if target and self.concerns(value):
                 self._add(target)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                if any(self.concerns(part) for part in node.body):
+                if any(map(self.concerns, (*node.body, *node.decorator_list))):
                     self._names.add(node.name)
+                elif node.name in self._names:
+                    # A callback: what it changes tells what the sample has done.
+                    for part in node.body:
+                        self._add(part)
+            case ast.Try(body, handlers, orelse) if any(map(self.concerns, body)):
+                self._add_assigned([*body, *(h for handler in handlers for h in handler.body)])
+                self._add_assigned(orelse)
+            case ast.If(test, body, orelse) | ast.While(test, body, orelse) if self.concerns(test):
+                self._add_assigned([*body, *orelse])
             case ast.Call(function, arguments, keywords):
+                if self.concerns(function):
+                    # What the sample is given it may have changed.
+                    for argument in (*arguments, *(k.value for k in keywords)):
+                        self._add(argument)
                 given = any(map(self.concerns, (*arguments, *(k.value for k in keywords))))
                 if given and isinstance(function, ast.Attribute):
                     self._add(function.value)
@@ -292,10 +338,11 @@ class _Taint:
                 for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
                     self._names.add(argument.arg)
 
-    @functools.cached_property
-    def _called(self) -> set[str]:
-        """Functions that get something of the sample's."""
-        return set()
+    def _add_assigned(self, statements: list[ast.stmt]) -> None:
+        for statement in statements:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    self._names.add(node.id)
 
     def _add(self, target: ast.AST) -> None:
         for part in ast.walk(target):
@@ -346,6 +393,12 @@ class _Counter(ast.NodeTransformer):
                 ):
                     return [node, _counting(node)]
         return node
+
+    def visit_If(self, node: ast.If) -> Any:
+        """`if f(1) != 2: raise AssertionError`."""
+        self.generic_visit(node)
+        raises = any(isinstance(part, ast.Raise) for part in node.body)
+        return [node, _counting(node)] if raises and self._about.concerns(node.test) else node
 
     def visit_Try(self, node: ast.Try) -> Any:
         """`try: f(-1); assert False` with a handler: that an exception came is what is asserted."""

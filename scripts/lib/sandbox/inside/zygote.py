@@ -9,6 +9,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from .child import Confines, Keeper, apply_limits
@@ -18,12 +19,15 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 SIGKILL = 9
 
 
-def start(arguments: dict[str, Any]) -> tuple[Keeper, Any]:
+def start(
+    arguments: dict[str, Any], warm_up: Callable[[], None]
+) -> tuple[Keeper, Any]:
     """Take the limits upon this process and tell the supervisor that it is ready.
 
     arguments: `control` (the descriptor of the connection to the supervisor), `uid` (to become, 0
         to stay who we are), `confines` (of `Confines`), `preloaded` (modules that samples want),
         `rules` (descriptors; see `confine`).
+    warm_up: called when all privileges are gone, before anything is forked.
     Returns what runs children, and the connection.
     """
     control = _socket.socket(fileno=arguments["control"])
@@ -43,7 +47,9 @@ def start(arguments: dict[str, Any]) -> tuple[Keeper, Any]:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.close(null)
+    warm_up()
     random.seed(0)
+    sys.argv[:] = [""]
     confine = None
     if not confines.alone:
         # Costs memory that the forks of a proper jail need not copy.
