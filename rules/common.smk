@@ -37,7 +37,7 @@ VERIFICATION_LIBRARY = [
     *sorted(
         str(path)
         for folder in ("sandbox", "verification")
-        for path in Path("scripts/lib", folder).glob("*.py")
+        for path in Path("scripts/lib", folder).rglob("*.py")
     ),
 ]
 
@@ -106,6 +106,11 @@ def config_of(name):
             f"{source}: key 'verification.support': {verification['support']} replies cannot "
             f"agree where there are {replies}: raise 'label.replies'"
         )
+    if verification["sandbox"]["level"] == "none" and not verification["sandbox"]["accept_risk"]:
+        raise WorkflowError(
+            f"{source}: key 'verification.sandbox.level': none runs a model's code without "
+            "isolation: set 'verification.sandbox.accept_risk: true' as well, or another level"
+        )
     return merged
 
 
@@ -138,6 +143,11 @@ def setting(path):
         return found
 
     return value
+
+
+def accepted_risk(wildcards):
+    """The option that lets code run without isolation, where the config asks for it twice."""
+    return "--accept-risk" if setting("verification/sandbox/accept_risk")(wildcards) else ""
 
 
 def task_of(wildcards):

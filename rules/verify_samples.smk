@@ -35,6 +35,8 @@ rule verify_samples:
         rows=setting("verification/rows_per_instruction"),
         timeout=setting("verification/timeout"),
         memory_mb=setting("verification/memory_mb"),
+        level=setting("verification/sandbox/level"),
+        risk=accepted_risk,
     shell:
         """
         python -m {params.module} --task {input.task} --labeled {input.labeled} \
@@ -42,6 +44,7 @@ rule verify_samples:
             --majority {params.majority} --rows-per-instruction {params.rows} \
             --sampling {params.sampling:q} --label-sampling {params.label_sampling:q} \
             --timeout {params.timeout} --memory-mb {params.memory_mb} --workers {threads} \
+            --sandbox-level {params.level} {params.risk} \
             --verified {output.verified} --rejected {output.rejected} \
             --funnel {output.funnel} --log {log}
         """

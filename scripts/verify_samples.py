@@ -3,7 +3,8 @@
     python -m scripts.verify_samples --task tasks/mbpp.yaml --labeled results/mbpp_labeled.jsonl \\
         --dropped results/mbpp/dropped.jsonl --method own_tests --support 2 --majority 0.6 \\
         --rows-per-instruction 1 --sampling '{"temperature": 1.0}' \\
-        --label-sampling '{"temperature": 0.7}' --timeout 5 --memory-mb 1024 --workers 2 \\
+        --label-sampling '{"temperature": 0.7}' --timeout 3 --memory-mb 1024 --workers 2 \\
+        --sandbox-level auto \\
         --verified results/mbpp_verified.jsonl --rejected results/mbpp/rejected.jsonl \\
         --funnel results/mbpp/funnel.json
 
@@ -27,7 +28,8 @@ from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
 from scripts.lib.funnel import build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
-from scripts.lib.sandbox import Limits, SandboxUnavailable, open_sandbox
+from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Limits, Sandbox, SandboxUnavailable
+from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.code import TESTS_SHOWN, functions_to_test, program
 from scripts.lib.tasks.text import accepted
@@ -47,6 +49,18 @@ class Settings:
     rows_per_instruction: int
     timeout: float
     memory_mb: int
+    workers: int
+    sandbox_level: str
+    accept_risk: bool
+
+
+# How the executor's verdicts are called in rows. `not_judged` says nothing about the reply.
+NOT_JUDGED = "not_judged"
+VERDICTS = {PASS: PASSED, FAIL: "failed", ERROR: NOT_JUDGED}
+
+
+class NotJudged(Exception):
+    """The executor failed; nothing is known about the code that it had."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,8 @@ def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
     """
     kind = task.spec["kind"]
     if kind == "code":
-        yield _execution(task, settings)
+        with _open_sandbox(settings) as sandbox:
+            yield _execution(task, settings, sandbox)
     elif kind == "text":
         yield _well_formed(task)
     elif kind == "choice":
@@ -90,17 +105,22 @@ def _majority(settings: Settings, group: Callable) -> Verification:
     return Verification("majority", "", judge)
 
 
-def _execution(task: Task, settings: Settings) -> Verification:
+def _open_sandbox(settings: Settings) -> Sandbox:
+    limits = Limits(cpu_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
+    level, accept_risk = settings.sandbox_level, settings.accept_risk
     try:
-        sandbox = open_sandbox()
+        return Sandbox(settings.workers, level, limits, accept_risk)
     except SandboxUnavailable as error:
         raise UserError(f"model-written code is not run without a sandbox: {error}") from error
-    limits = Limits(wall_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
 
+
+def _execution(task: Task, settings: Settings, sandbox: Sandbox) -> Verification:
     def run(label: Label, tests: list[str]) -> tuple[str, str]:
         code = program(task, label.instruction, label.output)
-        execution = sandbox.run(code, tests, limits)
-        return execution.verdict, execution.detail
+        found = sandbox.run(Job(label.id, code, tests))
+        if found.verdict == ERROR:
+            raise NotJudged(found.reason)
+        return VERDICTS.get(found.verdict, found.verdict), found.reason
 
     def functions_of(label: Label) -> set[str]:
         return functions_to_test(task, label.instruction, label.output)
@@ -131,7 +151,10 @@ def outcomes_of(
 ) -> list[tuple[Label, Outcome]]:
     """The outcome of each reply to one instruction; `invalid` where it could not be parsed."""
     parsed = [label for label in labels if not label.reason]
-    judged = verification.judge(parsed, len(labels)) if parsed else []
+    try:
+        judged = verification.judge(parsed, len(labels)) if parsed else []
+    except NotJudged as problem:
+        judged = [Outcome(NOT_JUDGED, str(problem)) for _ in parsed]
     contents = [(label.output, label.answer, *label.tests) for label in parsed]
     outcome_of = dict(
         zip((label.id for label in parsed), keep_first(judged, contents, rows), strict=True)
@@ -155,7 +178,8 @@ def verify_all(
     """Each reply with its outcome and the number of replies to its instruction."""
     groups = by_instruction(labels)
     with (
-        ThreadPoolExecutor(workers) as executor,
+        # One instruction is judged while the next waits: no worker of the sandbox is ever idle.
+        ThreadPoolExecutor(2 * workers) as executor,
         Progress("verify_samples", len(groups), "instructions") as progress,
     ):
         for outcomes in executor.map(lambda group: outcomes_of(verification, group, rows), groups):
@@ -226,8 +250,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows-per-instruction", type=int, required=True)
     parser.add_argument("--sampling", type=json.loads, required=True, help="JSON, for the record")
     parser.add_argument("--label-sampling", type=json.loads, required=True, help="the same")
-    parser.add_argument("--timeout", type=float, required=True, help="seconds of one execution")
+    parser.add_argument("--timeout", type=float, required=True, help="processor seconds of a run")
     parser.add_argument("--memory-mb", type=int, required=True)
+    parser.add_argument("--sandbox-level", choices=[AUTO, *LEVELS], required=True)
+    parser.add_argument("--accept-risk", action="store_true", help="for --sandbox-level none")
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--verified", type=Path, required=True)
     parser.add_argument("--rejected", type=Path, required=True)
@@ -265,6 +291,11 @@ def main(argv: list[str] | None = None) -> None:
             "have one reply: raise label.replies"
         )
     verdicts = Counter(row.verdict for row in rejected)
+    if unjudged := verdicts[NOT_JUDGED]:
+        say(
+            f"warning: {unjudged} replies could not be judged, {arguments.rejected} says why; "
+            "they count as neither right nor wrong: run the step again"
+        )
     funnel = build_funnel(task.name, drops, labels, verified, rejected)
     say(table(funnel))
     if not verified:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -22,18 +21,17 @@ _Task = tuple[Callable[[Worker], Any], Future]
 
 
 class Sandbox:
-    """Judges samples of untrusted code. Use it in a `with` statement; its methods may be called
-    from several threads.
+    """Judges samples of untrusted code; a context manager, whose methods any thread may call.
 
     level: how samples are isolated (see `levels`): `auto` is the best of `full` and `no-netns` that
         works here. accept_risk: has to be true for `none`.
 
-    Raises SandboxUnavailable if samples cannot be isolated in that way, which every worker tries out
-    by attacking its own jails first.
+    Raises SandboxUnavailable if samples cannot be isolated in that way, which every worker tries
+    out by attacking its own jails first.
 
-    What a pass does NOT mean: that the tests are good, or that what they do not test is right. Tests
-    of the same origin as the code may be written for each other. The kernel itself is exposed to the
-    calls that the filter lets through.
+    What a pass does NOT mean: that the tests are good, or that what they do not test is right.
+    Tests of the same origin as the code may be written for each other. The kernel itself is exposed
+    to the calls that the filter lets through.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class Sandbox:
         return ""
 
     def _work(self, isolation: Isolation, ready: Future) -> None:
-        """The life of a worker, in a thread of its own: a jail dies with the thread that started it."""
+        """The life of a worker, in a thread of its own: a jail dies with the thread it is from."""
         worker = None
         try:
             worker = Worker(isolation, self._limits)
@@ -114,18 +112,39 @@ class Sandbox:
         """The verdict on one job."""
         return self._submit(lambda worker: worker.judge(job)).result()
 
-    def judge(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
+    def judge(self, jobs: Iterable[Job | Verdict]) -> Iterator[Verdict]:
         """The verdicts on jobs in their order, each as soon as it and all before it are known.
 
-        Jobs are taken from the iterable as workers get free.
+        Jobs are taken from the iterable in a thread of its own, as workers get free: who makes them
+        may wait for the verdict on one before giving the next. A verdict among them stays in place.
         """
-        waiting: deque[Future] = deque()
-        for job in jobs:
-            waiting.append(self._submit(lambda worker, job=job: worker.judge(job)))
-            while waiting and (len(waiting) > JOBS_AHEAD * self._size or waiting[0].done()):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        ahead = threading.Semaphore(JOBS_AHEAD * self._size)
+        waiting: queue.SimpleQueue[Future | None] = queue.SimpleQueue()
+        failure: list[BaseException] = []
+
+        def take() -> None:
+            try:
+                for job in jobs:
+                    ahead.acquire()
+                    waiting.put(self._given(job))
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                waiting.put(None)
+
+        threading.Thread(target=take, daemon=True).start()
+        while (future := waiting.get()) is not None:
+            yield future.result()
+            ahead.release()
+        if failure:
+            raise failure[0]
+
+    def _given(self, job: Job | Verdict) -> Future:
+        if isinstance(job, Job):
+            return self._submit(lambda worker: worker.judge(job))
+        known: Future = Future()
+        known.set_result(job)
+        return known
 
     def outputs(
         self,

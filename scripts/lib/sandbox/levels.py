@@ -1,11 +1,11 @@
 """How samples are isolated: the levels, from the best that a machine can do, and their commands.
 
-    full        namespaces, a filter of system calls, limits of resources
-    no-netns    the same without a network namespace, where a site forbids them: the filter refuses
-                every socket instead
-    landlock    no namespaces: Landlock and the filter; processes of the host can be seen (not
-                touched), and files' names and sizes. Only where it is asked for by name
-    none        limits of resources alone. Only where it is asked for twice
+full        namespaces, a filter of system calls, limits of resources
+no-netns    the same without a network namespace, where a site forbids them: the filter refuses
+            every socket instead
+landlock    no namespaces: Landlock and the filter; processes of the host can be seen (not
+            touched), and files' names and sizes. Only where it is asked for by name
+none        limits of resources alone. Only where it is asked for twice
 """
 
 import importlib.util
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ BOOT = (
 # What samples import most. Each costs a little memory of the process that is forked for every
 # sample, and saves its own start.
 PRELOADED = (
-    "bisect collections collections.abc copy datetime decimal fractions functools heapq itertools "
-    "json math operator random re string typing"
-).split()
+    "bisect", "collections", "collections.abc", "copy", "datetime", "decimal", "fractions",
+    "functools", "heapq", "itertools", "json", "math", "operator", "random", "re", "string",
+    "typing",
+)  # fmt: skip
 # The decisions of a judge take memory for the values as well as for what they are made of.
 JUDGE_MEMORY = 3
 OTHER_USER = "run it as an ordinary user, or with a Python that every user may read"
@@ -155,9 +157,7 @@ class Isolation:
             arguments["rules"] = [rules, program]
         arguments["confines"] |= {"scratch": [home], "alone": False}
         environment = ENVIRONMENT | {"HOME": home, "TMPDIR": home, "PWD": home}
-        command = _python(
-            role, str(INSIDE.parent), [libraries] if packages else [], arguments
-        )
+        command = _python(role, str(INSIDE.parent), [libraries] if packages else [], arguments)
         return Launch(command, environment, OTHER_USER, descriptors, scratch)
 
 
@@ -180,11 +180,16 @@ def _unused_uid() -> int:
     return bubblewrap.FIRST_ROOT_UID + secrets.randbelow(bubblewrap.ROOT_UIDS)
 
 
+@cache
+def numpy_is_here() -> bool:
+    """Whether samples can have numpy: ours."""
+    return importlib.util.find_spec("numpy") is not None
+
+
 def _numpy() -> list[Path]:
-    """The folders of numpy in our own environment. Raises SandboxUnavailable."""
+    """The folders of numpy in our own environment."""
     found = importlib.util.find_spec("numpy")
-    if found is None or not found.origin:
-        raise SandboxUnavailable("a sample asks for numpy, which is not installed")
+    assert found and found.origin
     folder = Path(found.origin).parent
     libraries = folder.with_name("numpy.libs")
     return [folder, libraries] if libraries.is_dir() else [folder]

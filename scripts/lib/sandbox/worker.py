@@ -16,7 +16,7 @@ from scripts.lib.sandbox.inside.judges import AGAIN
 from scripts.lib.sandbox.inside.players import STOP
 from scripts.lib.sandbox.inside.trial import LOST
 from scripts.lib.sandbox.jail import Jail, JailLost
-from scripts.lib.sandbox.levels import JUDGES, PLAYERS, Isolation
+from scripts.lib.sandbox.levels import JUDGES, PLAYERS, Isolation, numpy_is_here
 from scripts.lib.sandbox.model import Calls, Job, Limits, Verdict
 
 # The first process of a jail keeps the time; beyond that and this, the jail is stuck.
@@ -101,18 +101,16 @@ class Worker:
         Raises JailLost if a jail died; it is replaced by the next call.
         """
         texts = (job.code, job.setup, job.prefix, *_sources(job.tests))
-        with_numpy = any(map(NUMPY.search, texts))
+        with_numpy = numpy_is_here() and any(map(NUMPY.search, texts))
         self._start(with_numpy)
         players, judges = self._jails[PLAYERS, with_numpy], self._jails[JUDGES, with_numpy]
         seconds = job.timeout or self.limits.cpu_seconds
         ours, theirs = socket.socketpair()
-        role, started = JUDGES, time.monotonic()
+        started = time.monotonic()
         try:
             with ours, theirs:
                 judges.send(_message(job, seconds, apart), ours.fileno())
-                role = PLAYERS
                 players.send(json.dumps({"cpu_seconds": seconds}).encode(), theirs.fileno())
-            role = JUDGES
             deadline = started + wall_limit(seconds) + GRACE_SECONDS
             ruling = None
             try:
@@ -121,7 +119,6 @@ class Worker:
                 if not lost.late:
                     raise
                 self._end(JUDGES, with_numpy)
-            role = PLAYERS
             players.send(STOP)
             ending = self._ending(players, with_numpy, started)
         except JailLost:

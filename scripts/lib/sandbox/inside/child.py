@@ -94,6 +94,8 @@ class Keeper:
         for descriptor in (self._woken, self._waker):
             os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        # The only other signal with a handler: a sample could send it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         self._modes = [os.stat(path).st_mode for path in confines.scratch]
 
@@ -116,6 +118,7 @@ class Keeper:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             for descriptor in (self._woken, self._waker, self._control):
                 os.close(descriptor)
             # Behind the keeper's own clock, for the case that it is disturbed.

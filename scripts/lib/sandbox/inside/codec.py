@@ -7,17 +7,21 @@ gives a structure with a tag of its own, and come back through the caller's `res
 """
 
 import binascii
+import builtins
 import collections
 import json
-import sys
 from collections.abc import Callable
 from json.encoder import c_make_encoder
 from json.scanner import c_make_scanner
+from sys import getrecursionlimit, setrecursionlimit
 from typing import Any
 
 Structure = Any
 Export = Callable[[Any], Structure]
 Resolve = Callable[[str, Structure], Any]
+
+# A sample may replace the built-in functions of its process; the functions here keep their own.
+__builtins__ = dict(vars(builtins))
 
 SMALL = 1 << 63
 # Frames of Python for nested data: some hundred levels of it.
@@ -100,12 +104,12 @@ def decode(structure: Structure, resolve: Resolve = refuse_tag) -> Any:
 
 def deeply(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function that follows nested data, with more room to do so than samples have."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + ROOM)
+    limit = getrecursionlimit()
+    setrecursionlimit(limit + ROOM)
     try:
         return function(*arguments)
     finally:
-        sys.setrecursionlimit(limit)
+        setrecursionlimit(limit)
 
 
 def base_of(value: Any) -> type | None:
@@ -141,7 +145,9 @@ def is_named_tuple(value: Any) -> bool:
     """Whether a tuple has named fields and nothing else that its class adds."""
     fields = getattr(type(value), "_fields", None)
     own = [name for name in vars(type(value)) if not name.startswith("_")]
-    return isinstance(fields, tuple) and type(value).__bases__ == (tuple,) and len(own) == len(fields)
+    return (
+        isinstance(fields, tuple) and type(value).__bases__ == (tuple,) and len(own) == len(fields)
+    )
 
 
 def _items(values: Any, export: Export) -> list[Structure]:
@@ -153,7 +159,7 @@ def _items(values: Any, export: Export) -> list[Structure]:
 
 
 def _all_small(numbers: Any) -> bool:
-    return -SMALL < min(numbers) and max(numbers) < SMALL
+    return min(numbers) > -SMALL and max(numbers) < SMALL
 
 
 def _pairs(mapping: Any, export: Export) -> list[Structure]:
@@ -235,9 +241,25 @@ _ENCODERS_BY_NAME: dict[tuple[str, str], Callable[[Any, Export], Structure]] = {
 _ENCODERS_BY_NAME |= {
     ("numpy", name): _array
     for name in (
-        "bool int8 int16 int32 int64 longlong uint8 uint16 uint32 uint64 ulonglong float16 "
-        "float32 float64 complex64 complex128 str_ bytes_"
-    ).split()
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "longlong",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "ulonglong",
+        "float16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+        "str_",
+        "bytes_",
+    )  # fmt: skip
 }
 
 

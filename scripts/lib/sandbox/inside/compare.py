@@ -11,11 +11,11 @@ from typing import Any
 
 RELATIVE = 1e-07
 FLOAT_TOLERANCE = 1e-6
-SETS = frozenset(
-    "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum "
-    "intersection_array find_dissimilar Diff".split()
-)
-NOT_NONE = frozenset({"check_str", "text_match_three", "text_starta_endb"})
+SETS = (
+    "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
+    "intersection_array", "find_dissimilar", "Diff",
+)  # fmt: skip
+NOT_NONE = ("check_str", "text_match_three", "text_starta_endb")
 
 
 def agrees(

@@ -16,7 +16,17 @@ from . import codec
 from .child import Keeper
 from .compare import agrees
 from .plan import LARGEST_SOURCE, Check, NotPlain, Plan, read_plan
-from .trial import BAD_TESTS, FAIL, LOST, PASS, VACUOUS, Program, Ruling, own_builtins, parse, try_out
+from .trial import (
+    BAD_TESTS,
+    FAIL,
+    LOST,
+    PASS,
+    VACUOUS,
+    Ruling,
+    own_builtins,
+    parse,
+    try_out,
+)
 from .wire import REPLY_BYTES, Channel, Ended, TooLarge, receive_message, send_message
 from .zygote import start
 
@@ -175,9 +185,7 @@ def _unreadable(error: BaseException) -> Ruling:
 def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
     """Send the player the code, and what of the set-up it may rely on."""
     settings = {"remote": remote, "preparation": _preparation(case.setup)}
-    channel.send(
-        codec.dumps(settings).encode(), case.code.encode("utf-8", "surrogatepass")
-    )
+    channel.send(codec.dumps(settings).encode(), case.code.encode("utf-8", "surrogatepass"))
 
 
 def _preparation(setup: str) -> str:
@@ -207,9 +215,7 @@ def plan_of_calls(calls: dict[str, Any]) -> Plan:
 
         return Check(1, holds, "")
 
-    asked = [
-        [calls["entry_point"], codec.encode(arguments), {}] for arguments in inputs
-    ]
+    asked = [[calls["entry_point"], codec.encode(arguments), {}] for arguments in inputs]
     checks = [check(*pair) for pair in zip(inputs, expected, strict=True)]
     return Plan(codec.dumps(asked).encode(), checks)
 

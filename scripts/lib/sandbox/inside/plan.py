@@ -1,8 +1,8 @@
 """Reads tests that are plain asserts over literals, so that nothing of them needs to be executed.
 
 `assert f([1, 2]) == 3` becomes a call, which the player is asked to make, and a check of the data
-that comes back. A test that needs more than that is no plain one (see `trial` for those). Checks run
-in the long-lived process of the judge: a test may be hostile, too, so that only expressions whose
+that comes back. A test that needs more than that is no plain one (see `trial` for those). Checks run in
+the long-lived process of the judge: a test may be hostile, too, so that only expressions whose
 cost is bounded by their length and by their values' length are plain.
 """
 
@@ -18,9 +18,34 @@ from . import codec
 PURE = {
     name: getattr(builtins, name)
     for name in (
-        "abs all any bool bytes complex dict divmod float frozenset int isinstance len list max min "
-        "repr reversed round set sorted str sum tuple type enumerate zip"
-    ).split()
+        "abs",
+        "all",
+        "any",
+        "bool",
+        "bytes",
+        "complex",
+        "dict",
+        "divmod",
+        "float",
+        "frozenset",
+        "int",
+        "isinstance",
+        "len",
+        "list",
+        "max",
+        "min",
+        "repr",
+        "reversed",
+        "round",
+        "set",
+        "sorted",
+        "str",
+        "sum",
+        "tuple",
+        "type",
+        "enumerate",
+        "zip",
+    )  # fmt: skip
 }
 MATH = {
     f"math.{name}": value

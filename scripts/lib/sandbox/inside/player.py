@@ -11,14 +11,19 @@ and gets data back. What arrives from here is the sample's word: it is whatever 
 wants it to be, and may only be compared with what the sample cannot know.
 """
 
+import builtins
 import os
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from . import codec
 from .wire import Channel, Ended
+
+# A sample may replace the built-in functions of its process; the functions here keep their own.
+__builtins__ = dict(vars(builtins))
 
 # A sample's replies are sent when they have waited for so long.
 FLUSH_SECONDS = 0.001
@@ -46,19 +51,29 @@ def _play(channel: Channel) -> None:
     # A real module: dataclasses, pickle and typing look it up. Its name keeps main guards shut.
     module = type(sys)("solution")
     sys.modules["solution"] = module
+    whoami, leave = os.getpid, os._exit
+    myself = whoami()
     try:
         for number, text in enumerate((source, settings["preparation"])):
             name = "<setup>" if number else "<code>"
             exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
-        channel.send(codec.dumps({"code": describe(error)}).encode())
-        return
-    if settings["remote"]:
+        failure = describe(error)
+    else:
+        failure = None
+    finally:
+        # What the sample has forked does not answer for it.
+        if whoami() != myself:
+            leave(0)
+    if failure:
+        channel.send(codec.dumps({"code": failure}).encode())
+    elif settings["remote"]:
         from .remote import serve_sample
 
         serve_sample(channel, module)
     else:
-        _answer(channel, module.__dict__, codec.loads(channel.receive().decode()))
+        calls = codec.loads(channel.receive().decode())
+        _answer(channel, module.__dict__, calls, lambda: whoami() == myself)
         # The supervisor ends this process; until then nothing of the sample runs but its threads.
         channel.receive()
 
@@ -66,8 +81,8 @@ def _play(channel: Channel) -> None:
 def warm_up() -> None:
     """Execute a sample in this process, so that its forks find everything initialised.
 
-    What is done here for the first time (the compiler alone makes hundreds of objects) would be done
-    by every fork again, in memory of its own.
+    What is done here for the first time (the compiler alone makes hundreds of objects) would be
+    done by every fork again, in memory of its own.
     """
     ours, theirs = os.pipe()
     back, forth = os.pipe()
@@ -76,10 +91,8 @@ def warm_up() -> None:
     channel.send(b'[["f", [[1, 2], "a", {"tuple": [1.5]}], {}], ["g", [], {}]]')
     os.close(theirs)
     player = _TwoPipes(ours, forth)
-    try:
+    with suppress(Ended):
         _play(player)
-    except Ended:
-        pass
     for descriptor in (ours, back, forth):
         os.close(descriptor)
     del sys.modules["solution"]
@@ -120,13 +133,16 @@ def g():
 """
 
 
-def _answer(channel: Channel, names: dict[str, Any], calls: list[Any]) -> None:
+def _answer(
+    channel: Channel, names: dict[str, Any], calls: list[Any], is_player: Callable[[], bool]
+) -> None:
     """Make the calls in turn, up to the first that raises, and send what they return.
 
     A call is [function, arguments, keyword arguments]; each argument is a structure of the codec,
-    in which {"call": ...} stands for what another call returns.
+    in which {"call": ...} stands for what another call returns. A process that a call has forked
+    does not answer: `is_player` is false there.
     """
-    clock, encode, dumps, deeply = time.monotonic, codec.encode, codec.dumps, codec.deeply
+    clock, encode, dumps, deeply = monotonic, codec.encode, codec.dumps, codec.deeply
     # That the code has come to its end; what follows is sent with it if it does not take long.
     waiting = [b'["ready"]']
     sent = clock()
@@ -138,6 +154,9 @@ def _answer(channel: Channel, names: dict[str, Any], calls: list[Any]) -> None:
             reply = dumps(["raised", describe(error)])
             waiting.append(reply.encode())
             break
+        finally:
+            if not is_player():
+                raise Ended
         waiting.append(reply.encode())
         if clock() - sent > FLUSH_SECONDS:
             channel.send(*waiting)

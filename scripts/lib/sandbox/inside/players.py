@@ -4,6 +4,7 @@ The supervisor sends {"cpu_seconds": ...} with one end of a connection to the ju
 when the judge is done; it gets the ending (see `child.Ending`) back.
 """
 
+import functools
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ def main() -> None:
                 # The stop of a sample that has ended by itself.
                 continue
             seconds = json.loads(frame)["cpu_seconds"]
-            ending = keeper.run(lambda: player.play(descriptor), seconds)
+            ending = keeper.run(functools.partial(player.play, descriptor), seconds)
             os.close(descriptor)
             send_message(control, json.dumps(ending._asdict()).encode())
     except (Ended, OSError):

@@ -24,6 +24,8 @@ import random
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from os import _exit as leave
+from os import getpid as whoami
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -37,6 +39,9 @@ from typing import Any
 
 from . import codec
 from .wire import Channel, Ended
+
+# A sample may replace the built-in functions of its process; the functions here keep their own.
+__builtins__ = dict(vars(builtins))
 
 SHARED = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 SHARED_BY_NAME = {kind.__name__: kind for kind in SHARED}
@@ -58,10 +63,10 @@ UNARY = {
     "dir": dir, "iter": iter, "next": next, "reversed": reversed,
 }  # fmt: skip
 # What the sample may ask about an object whose class the tests define.
-ORDINARY = frozenset(
-    (*UNARY, *ARITHMETIC, *IN_PLACE, *ORDER, "eq", "contains", "get", "set", "del")
-    + ("item", "set_item", "del_item", "enter", "exit", "call", "iterable", "instance")
-)  # fmt: skip
+ORDINARY = frozenset({
+    *UNARY, *ARITHMETIC, *IN_PLACE, *ORDER, "eq", "contains", "get", "set", "del", "item",
+    "set_item", "del_item", "enter", "exit", "call", "iterable", "instance",
+})  # fmt: skip
 # Objects of the tests whose attributes a sample may not see, and attributes of all others.
 CLOSED = (
     FunctionType, MethodType, BuiltinFunctionType, type, ModuleType, FrameType, TracebackType,
@@ -127,6 +132,7 @@ class Peer:
         self._names = names
         # Threads ask one after the other; a thread that is asked back may ask again.
         self._lock = _thread.RLock()
+        self._process = whoami()
         self._given: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._taken: dict[int, Any] = {}
@@ -189,7 +195,11 @@ class Peer:
             if type(message) is not list or not message or message[0] != "do":
                 return message
             try:
-                answer = ["ok", self._answer(message), *self._news()]
+                result = self._answer(message)
+                if whoami() != self._process:
+                    # What the sample has forked does not answer for it.
+                    leave(0)
+                answer = ["ok", result, *self._news()]
             except Ended:
                 raise
             except BaseException as error:
@@ -415,9 +425,7 @@ class Peer:
         return made
 
 
-def _made_exception(
-    base: type, arguments: list[Any], message: str, stand_in: Any
-) -> BaseException:
+def _made_exception(base: type, arguments: list[Any], message: str, stand_in: Any) -> BaseException:
     members: dict[str, Any] = {"__str__": lambda self: message}
     if stand_in is not None:
         members["__getattr__"] = lambda self, name: getattr(stand_in, name)
@@ -503,8 +511,8 @@ def _replace(container: Any, flat: Any) -> None:
 def _check_admitted(operation: str, arguments: list[Any]) -> None:
     """Refuse what would show the tests, or lead to what shows them. Raises PermissionError.
 
-    Functions and classes may be called, and described; other objects be asked for attributes that do
-    not begin with an underscore. A function's `__globals__`, a generator's `gi_frame` or a
+    Functions and classes may be called, and described; other objects be asked for attributes that
+    do not begin with an underscore. A function's `__globals__`, a generator's `gi_frame` or a
     traceback's `tb_frame` would tell it all.
     """
     if not arguments or operation not in ORDINARY:
@@ -606,7 +614,11 @@ class Remote:
         return _ask(self, "dir")
 
     def __format__(self, specification: str) -> str:
-        return format(_base(self), specification) if self._base_ else _ask(self, "format", specification)
+        return (
+            format(_base(self), specification)
+            if self._base_
+            else _ask(self, "format", specification)
+        )
 
     def __round__(self, *digits: Any) -> Any:
         return _convert(self, "round", *digits)
@@ -653,7 +665,7 @@ class RemoteClass(Remote):
 
 
 class RemoteFunction(Remote):
-    """The stand-in for a function of the other side, which becomes a method in a class of this one."""
+    """The stand-in for a function; in a class of this side it becomes a method."""
 
     __slots__ = ()
 
@@ -755,7 +767,7 @@ def _printed() -> str:
 
 
 def serve_sample(channel: Channel, module: Any) -> None:
-    """Answer the judge's questions about a sample until it goes; it hears the sample's names first."""
+    """Tell the judge a sample's names, then answer its questions about them until it goes."""
     sys.stdout = io.StringIO()
     peer = Peer(channel, module.__dict__, guarded=False)
     peer.tell(["names", [name for name in list(module.__dict__) if type(name) is str]])

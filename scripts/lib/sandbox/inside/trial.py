@@ -10,7 +10,6 @@ import ast
 import builtins
 import collections
 import functools
-import importlib
 import itertools
 import math
 import random
@@ -146,7 +145,9 @@ def _is_stub(node: ast.stmt) -> bool:
 class Globals(dict):
     """The tests' global names; what they do not define is looked up in the sample."""
 
-    def __init__(self, peer: Peer, names: set[str], builtin: frozenset[str], real: set[str]) -> None:
+    def __init__(
+        self, peer: Peer, names: set[str], builtin: frozenset[str], real: set[str]
+    ) -> None:
         super().__init__({"__name__": "tests", "__builtins__": builtins})
         self._peer = peer
         self._names = names
@@ -300,13 +301,13 @@ class _Taint:
             case ast.Assign(targets, value) if self.concerns(value):
                 for target in targets:
                     self._add(target)
-            case ast.AugAssign(target, _, value) | ast.AnnAssign(target, _, value) if (
-                self.concerns(value)
+            case ast.AugAssign(target, _, value) | ast.AnnAssign(target, _, value) if self.concerns(
+                value
             ):
                 self._add(target)
             case ast.NamedExpr(target, value) if self.concerns(value):
                 self._add(target)
-            case (ast.For() | ast.AsyncFor() | ast.comprehension()) if self.concerns(node.iter):
+            case ast.For() | ast.AsyncFor() | ast.comprehension() if self.concerns(node.iter):
                 self._add(node.target)
             case ast.withitem(value, target) if target and self.concerns(value):
                 self._add(target)
@@ -377,9 +378,9 @@ class _Counter(ast.NodeTransformer):
         """`self.assertEqual(f(1), 2)`."""
         self.generic_visit(node)
         match node.value:
-            case ast.Call(ast.Attribute(_, name)) if (
-                name.startswith("assert") and self._about.concerns(node.value)
-            ):
+            case ast.Call(ast.Attribute(_, name)) if name.startswith(
+                "assert"
+            ) and self._about.concerns(node.value):
                 return [node, _counting(node)]
         return node
 
@@ -418,5 +419,3 @@ class _Counter(ast.NodeTransformer):
 def _counting(node: ast.AST) -> ast.stmt:
     call = ast.Call(ast.Name(COUNT, ast.Load()), [], [])
     return ast.copy_location(ast.Expr(call), node)
-
-

@@ -1,6 +1,6 @@
 """The first process of a jail: gives up its privileges, then forks a child for each sample.
 
-    python -c "... from inside import players; players.main()" ARGUMENTS
+python -c "... from inside import players; players.main()" ARGUMENTS
 """
 
 import _socket
@@ -19,9 +19,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 SIGKILL = 9
 
 
-def start(
-    arguments: dict[str, Any], warm_up: Callable[[], None]
-) -> tuple[Keeper, Any]:
+def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keeper, Any]:
     """Take the limits upon this process and tell the supervisor that it is ready.
 
     arguments: `control` (the descriptor of the connection to the supervisor), `uid` (to become, 0

@@ -1,0 +1,113 @@
+"""Judge programs: jobs come on standard input, verdicts go to standard output.
+
+    python -m scripts.lib.sandbox [--workers N] [--level L] < jobs.jsonl > verdicts.jsonl
+
+A job is a line of JSON, {"id", "code", "tests", "setup"?, "timeout"?}: tests is a source or a list
+of sources, timeout counts seconds of processor time. A verdict is one, {"id", "verdict", "reason",
+"cpu_seconds", "wall_seconds", "assertions", "isolation"}, in the order of the jobs and written as
+soon as it is known. Exit status: 0, or 1 where nothing can be isolated or a line is no job (it gets
+the verdict `error`).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from scripts.lib.sandbox.executor import Sandbox
+from scripts.lib.sandbox.levels import AUTO, LEVELS
+from scripts.lib.sandbox.model import ERROR, Job, Limits, SandboxUnavailable, Verdict
+
+FIELDS = {"id", "code", "tests", "setup", "prefix", "timeout"}
+
+
+class NotAJob(Exception):
+    """A line of the input is none; the message says why."""
+
+
+def read_job(line: str) -> Job:
+    """The job of a line. Raises NotAJob."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise NotAJob(f"not JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise NotAJob("not a JSON object")
+    if unknown := sorted(fields.keys() - FIELDS):
+        raise NotAJob(f"unknown key {unknown[0]!r}; there are {', '.join(sorted(FIELDS))}")
+    for name in ("id", "code", "tests"):
+        if name not in fields:
+            raise NotAJob(f"key {name!r} is missing")
+    timeout = fields.get("timeout")
+    seconds = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (seconds and 0 < timeout < float("inf")):
+        raise NotAJob(f"key 'timeout': {timeout!r} is no number of seconds above 0")
+    for name in ("code", "setup", "prefix"):
+        if not isinstance(fields.get(name) or "", str):
+            raise NotAJob(f"key {name!r}: not a string")
+    tests = fields["tests"] or ""
+    if not isinstance(tests, str) and not (
+        isinstance(tests, list) and all(isinstance(test, str) for test in tests)
+    ):
+        raise NotAJob("key 'tests': neither a string nor a list of strings")
+    return Job(
+        id=fields["id"],
+        code=fields["code"] or "",
+        tests=tests,
+        setup=fields.get("setup") or "",
+        prefix=fields.get("prefix") or "",
+        timeout=timeout,
+    )
+
+
+def read_jobs(stream: TextIO) -> Iterator[Job | Verdict]:
+    """The jobs of a stream, one by one; for a line that is none, its verdict."""
+    for number, line in enumerate(iter(stream.readline, ""), 1):
+        if not line.strip():
+            continue
+        try:
+            yield read_job(line)
+        except NotAJob as problem:
+            reason = f"line {number}: {problem}"
+            yield Verdict(_id_of(line), ERROR, reason[:300], 0.0, 0.0, 0, "")
+
+
+def _id_of(line: str) -> Any:
+    try:
+        fields = json.loads(line)
+        return fields.get("id") if isinstance(fields, dict) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, help="samples at the same time (default: cores)")
+    parser.add_argument("--level", choices=[AUTO, *LEVELS], default=AUTO)
+    parser.add_argument("--accept-risk", action="store_true", help="for --level none")
+    parser.add_argument("--memory-mb", type=int, default=Limits.memory_bytes >> 20)
+    arguments = parser.parse_args(argv)
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error("--workers: at least 1")
+    limits = Limits(memory_bytes=arguments.memory_mb << 20)
+    try:
+        sandbox = Sandbox(arguments.workers, arguments.level, limits, arguments.accept_risk)
+    except SandboxUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    status = 0
+    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    with sandbox:
+        for verdict in sandbox.judge(read_jobs(sys.stdin)):
+            status |= verdict.verdict == ERROR
+            sys.stdout.write(json.dumps(asdict(verdict)) + "\n")
+            sys.stdout.flush()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
