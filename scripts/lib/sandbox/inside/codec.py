@@ -238,29 +238,11 @@ _ENCODERS_BY_NAME: dict[tuple[str, str], Callable[[Any, Export], Structure]] = {
     ("uuid", "UUID"): _tagged("UUID", lambda v, _: str(v)),
     ("numpy", "ndarray"): _array,
 }
-_ENCODERS_BY_NAME |= {
-    ("numpy", name): _array
-    for name in (
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "longlong",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "ulonglong",
-        "float16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-        "str_",
-        "bytes_",
-    )  # fmt: skip
-}
+_NUMPY_SCALARS = (
+    "bool", "int8", "int16", "int32", "int64", "longlong", "uint8", "uint16", "uint32", "uint64",
+    "ulonglong", "float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_",
+)  # fmt: skip
+_ENCODERS_BY_NAME |= dict.fromkeys((("numpy", name) for name in _NUMPY_SCALARS), _array)
 
 
 def _dict(payload: Structure, resolve: Resolve) -> dict:

@@ -1,9 +1,9 @@
 """Reads tests that are plain asserts over literals, so that nothing of them needs to be executed.
 
 `assert f([1, 2]) == 3` becomes a call, which the player is asked to make, and a check of the data
-that comes back. A test that needs more than that is no plain one (see `trial` for those). Checks run in
-the long-lived process of the judge: a test may be hostile, too, so that only expressions whose
-cost is bounded by their length and by their values' length are plain.
+that comes back. Tests that need more than that are executed (see `trial`). Checks run in the
+long-lived process of the judge, and tests may be hostile, too: only expressions whose cost is
+bounded by their own length and by that of their values are plain.
 """
 
 import ast
@@ -15,38 +15,12 @@ from typing import Any, NamedTuple
 from . import codec
 
 # Functions that do nothing but compute, in time and memory bounded by what they are given.
-PURE = {
-    name: getattr(builtins, name)
-    for name in (
-        "abs",
-        "all",
-        "any",
-        "bool",
-        "bytes",
-        "complex",
-        "dict",
-        "divmod",
-        "float",
-        "frozenset",
-        "int",
-        "isinstance",
-        "len",
-        "list",
-        "max",
-        "min",
-        "repr",
-        "reversed",
-        "round",
-        "set",
-        "sorted",
-        "str",
-        "sum",
-        "tuple",
-        "type",
-        "enumerate",
-        "zip",
-    )  # fmt: skip
-}
+_PURE = (
+    "abs", "all", "any", "bool", "bytes", "complex", "dict", "divmod", "enumerate", "float",
+    "frozenset", "int", "isinstance", "len", "list", "max", "min", "repr", "reversed", "round",
+    "set", "sorted", "str", "sum", "tuple", "type", "zip",
+)  # fmt: skip
+PURE = {name: getattr(builtins, name) for name in _PURE}
 MATH = {
     f"math.{name}": value
     for name, value in vars(math).items()
