@@ -7,13 +7,14 @@ PID namespace, which inherits every orphan). It imports only what is cheap to fo
 import os
 import resource
 import select
-import signal
 import time
+from _signal import SIG_IGN, SIGINT, SIGKILL, SIGXCPU, default_int_handler, signal
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 CPU_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+OUT_OF_TIME = f"signal {int(SIGXCPU)}"
 # How often a child that takes its time is looked at.
 LOOK_SECONDS = 0.05
 OPEN_FILES = 64
@@ -38,6 +39,12 @@ class Ending(NamedTuple):
     cpu: float
     wall: float
     clean: bool
+
+    def line(self) -> bytes:
+        """It as JSON."""
+        clean = "true" if self.clean else "false"
+        text = '{"how": "%s", "cpu": %.6f, "wall": %.6f, "clean": %s}'
+        return (text % (self.how, self.cpu, self.wall, clean)).encode()
 
 
 class Confines(NamedTuple):
@@ -90,37 +97,43 @@ class Keeper:
         self._confines = confines
         self._control = control
         self._confine = confine
-        self._woken, self._waker = os.pipe()
-        for descriptor in (self._woken, self._waker):
-            os.set_blocking(descriptor, False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        # The only other signal with a handler: a sample could send it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        self._modes = [os.stat(path).st_mode for path in confines.scratch]
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        # The only signal with a handler: a sample could send it.
+        signal(SIGINT, SIG_IGN)
+        self._looks = [_look(path) for path in confines.scratch]
 
-    def run(self, body: Callable[[], None], cpu_seconds: float) -> Ending:
-        """Fork a child that executes `body`, wait for its end, wipe out whatever it has started."""
+    def run(
+        self, body: Callable[[], None], cpu_seconds: float, given: list[int], result: int = -1
+    ) -> Ending:
+        """Fork a child that executes `body`, wait for its end, wipe out whatever it has started.
+
+        given: descriptors that are the child's from now on. result: one from which something can be
+        read, or nothing any more, when the child has done its work.
+        """
         started = time.monotonic()
         child = os.fork()
         if child == 0:
             self._become_child(body, cpu_seconds)
+        for descriptor in given:
+            os.close(descriptor)
+        if result >= 0:
+            self._poll.register(result, select.POLLIN)
         how, used = self._wait(child, started, cpu_seconds)
+        if result >= 0:
+            self._poll.unregister(result)
         more, alone = self._kill_the_rest()
         used += more
         wall = time.monotonic() - started
-        if how == f"signal {int(signal.SIGXCPU)}" or (how[:4] == "exit" and used > cpu_seconds):
+        if how == OUT_OF_TIME or (how[:4] == "exit" and used > cpu_seconds):
             how = "cpu"
         return Ending(how, used, wall, alone and self._sweep())
 
     def _become_child(self, body: Callable[[], None], cpu_seconds: float) -> None:
         leave = os._exit
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for descriptor in (self._woken, self._waker, self._control):
-                os.close(descriptor)
+            signal(SIGINT, default_int_handler)
+            os.close(self._control)
             # Behind the keeper's own clock, for the case that it is disturbed.
             seconds = int(cpu_seconds) + 2
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -132,29 +145,24 @@ class Keeper:
 
     def _wait(self, child: int, started: float, cpu_seconds: float) -> tuple[str, float]:
         """How the child ended, and the processor seconds that it and its reaped children took."""
-        poll = select.poll()
-        poll.register(self._woken, select.POLLIN)
-        poll.register(self._control, select.POLLIN)
-        deadline, look = started + wall_limit(cpu_seconds), started + LOOK_SECONDS
-        how = ""
-        while True:
-            ready = poll.poll(max(0.0, look - time.monotonic()) * 1000)
-            for descriptor, _ in ready:
-                if descriptor == self._control:
-                    how = "stopped"
-                else:
-                    os.read(self._woken, 512)
+        deadline, how = started + wall_limit(cpu_seconds), ""
+        while not how:
+            if self._poll.poll(LOOK_SECONDS * 1000):
+                how = "stopped"
+                break
+            # A child that dies is missed by the judge, who has us stopped, long before this; unless
+            # something that it has started keeps its connection open.
             pid, status, usage = os.wait4(child, os.WNOHANG)
             if pid:
-                return how or _described(status), usage.ru_utime + usage.ru_stime
-            now = time.monotonic()
-            if not how and now >= look:
-                look = now + LOOK_SECONDS
-                how = self._excess(cpu_seconds) or ("wall" if now >= deadline else "")
-            if how:
-                os.kill(child, signal.SIGKILL)
-                _, _, usage = os.wait4(child, 0)
-                return how, usage.ru_utime + usage.ru_stime
+                return _described(status), usage.ru_utime + usage.ru_stime
+            how = self._excess(cpu_seconds) or ("wall" if time.monotonic() > deadline else "")
+        # A child that has ended by itself says how, whoever has us stopped; or is about to end.
+        pid, status, usage = os.wait4(child, os.WNOHANG)
+        if pid:
+            return _described(status), usage.ru_utime + usage.ru_stime
+        os.kill(child, SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+        return how if status == SIGKILL else _described(status), usage.ru_utime + usage.ru_stime
 
     def _excess(self, cpu_seconds: float) -> str:
         """The limit that all processes of the child together have passed, if they have."""
@@ -186,12 +194,12 @@ class Keeper:
         for _ in range(HUNTS):
             if self._confines.alone:
                 try:
-                    os.kill(-1, signal.SIGKILL)
+                    os.kill(-1, SIGKILL)
                 except ProcessLookupError:
                     return used, True
             else:
                 for pid in self._processes():
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, SIGKILL)
             try:
                 while True:
                     # Whatever is alive has been sent its end: this waits for no one's pleasure.
@@ -207,14 +215,20 @@ class Keeper:
     def _sweep(self) -> bool:
         """Empty the scratch directories; whether they are as they were."""
         try:
-            for path, mode in zip(self._confines.scratch, self._modes, strict=True):
-                if os.stat(path).st_mode != mode:
-                    return False
-                if names := os.listdir(path):
-                    _remove(path, names, SWEPT_ENTRIES, SWEPT_DEPTH)
+            for path, look in zip(self._confines.scratch, self._looks, strict=True):
+                if _look(path) != look:
+                    _remove(path, os.listdir(path), SWEPT_ENTRIES, SWEPT_DEPTH)
+                    if _look(path) != look:
+                        return False
         except (OSError, RecursionError):
             return False
         return True
+
+
+def _look(path: str) -> tuple[int, ...]:
+    """What a directory shows of itself; on a tmpfs, its size is that of its entries."""
+    found = os.stat(path)
+    return found.st_mode, found.st_size, found.st_nlink, len(os.listdir(path))
 
 
 def _described(status: int) -> str:

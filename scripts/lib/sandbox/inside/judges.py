@@ -7,9 +7,11 @@ has no way into: what it sends can only become data. Other tests are executed in
 
 import ast
 import json
+import marshal
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from . import codec
@@ -68,18 +70,21 @@ def main() -> None:
     """Serve the supervisor until it goes."""
     keeper, control = start(json.loads(sys.argv[1]), lambda: None)
     judge = Judge(keeper)
+    last = -1
     try:
         while True:
             frame, descriptor = receive_message(control)
-            if descriptor is None:
-                continue
+            if last >= 0:
+                # Not before: its player would come to life again to end itself.
+                os.close(last)
+            assert descriptor is not None
+            last = descriptor
             case = _Case(json.loads(frame))
             if case.calls and case.calls["expected"] is None:
                 answer: dict[str, Any] = {"outputs": outputs(case, descriptor), "clean": True}
             else:
                 ruling, clean = judge.judge(case, descriptor)
                 answer = {**ruling._asdict(), "clean": clean}
-            os.close(descriptor)
             send_message(control, json.dumps(answer).encode())
     except (Ended, OSError):
         os._exit(0)
@@ -120,10 +125,10 @@ class Judge:
         if key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
-        programs = parse(case.sources)
-        names = own_builtins([program.tree for program in programs], case.code)
+        trees = parse(case.sources)
+        names = own_builtins(trees, case.code)
         try:
-            plan: Plan | None = read_plan(programs, names)
+            plan: Plan | None = read_plan(trees, names)
         except NotPlain:
             plan = None
         # What depends on the code is good for this code alone.
@@ -142,8 +147,7 @@ class Judge:
             os.write(writer, json.dumps(ruling).encode())
             os._exit(0)
 
-        ending = self._keeper.run(judge, case.cpu_seconds)
-        os.close(writer)
+        ending = self._keeper.run(judge, case.cpu_seconds, [writer], result=reader)
         said = os.read(reader, 4096)
         os.close(reader)
         try:
@@ -162,14 +166,14 @@ def _ruling_apart(case: _Case, descriptor: int) -> Ruling:
     if case.calls is not None:
         return _shortened(judge_plainly(channel, case, plan_of_calls(case.calls)))
     try:
-        programs = parse(case.sources)
-        for program in programs:
+        trees = parse(case.sources)
+        for source in case.sources:
             # What parses may still not compile: a `return` outside of a function.
-            compile(program.source, "<tests>", "exec", dont_inherit=True)
+            compile(source, "<tests>", "exec", dont_inherit=True)
     except UNREADABLE as error:
         return _shortened(_unreadable(error))
     send_sample(channel, case, remote=True)
-    ruling = try_out(channel, case.code, case.prefix, programs, int(bool(case.setup)))
+    ruling = try_out(channel, case.code, case.prefix, trees)
     return _shortened(ruling)
 
 
@@ -184,8 +188,7 @@ def _unreadable(error: BaseException) -> Ruling:
 
 def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
     """Send the player the code, and what of the set-up it may rely on."""
-    settings = {"remote": remote, "preparation": _preparation(case.setup)}
-    channel.send(codec.dumps(settings).encode(), case.code.encode("utf-8", "surrogatepass"))
+    channel.send(marshal.dumps((remote, case.code, _preparation(case.setup))))
 
 
 def _preparation(setup: str) -> str:
@@ -213,11 +216,11 @@ def plan_of_calls(calls: dict[str, Any]) -> Plan:
                 calls["benchmark"], calls["entry_point"], arguments, returned, right, calls["atol"]
             )
 
-        return Check(1, holds, "")
+        return Check(1, holds, None)
 
-    asked = [[calls["entry_point"], codec.encode(arguments), {}] for arguments in inputs]
+    asked = [(calls["entry_point"], arguments, {}, False) for arguments in inputs]
     checks = [check(*pair) for pair in zip(inputs, expected, strict=True)]
-    return Plan(codec.dumps(asked).encode(), checks)
+    return Plan(marshal.dumps(asked), checks)
 
 
 def outputs(case: _Case, descriptor: int) -> Any:
@@ -225,15 +228,15 @@ def outputs(case: _Case, descriptor: int) -> Any:
     assert case.calls
     channel = Channel(descriptor, REPLY_BYTES)
     entry_point = case.calls["entry_point"]
-    asked = [[entry_point, arguments, {}] for arguments in case.calls["inputs"]]
+    asked = [(entry_point, codec.decode(given), {}, False) for given in case.calls["inputs"]]
     try:
         send_sample(channel, case, remote=False)
-        channel.send(codec.dumps(asked).encode())
-        if (first := _heard(channel)) != ["ready"]:
-            return f"code: {_exception(first)}"
+        channel.send(marshal.dumps(asked))
+        replies = _replies(channel)
+        _check_ready(next(replies))
         returned = []
         for _ in asked:
-            match _heard(channel):
+            match next(replies):
                 case ["ok", structure]:
                     returned.append(structure)
                 case ["raised", description]:
@@ -241,6 +244,8 @@ def outputs(case: _Case, descriptor: int) -> Any:
                 case _:
                     return "the code's process sent what is no data"
         return returned
+    except _Raised as raised:
+        return str(raised)
     except Ended:
         return "the code's process ended early"
     except (TooLarge, codec.NotData, RecursionError, MemoryError) as error:
@@ -257,14 +262,12 @@ def judge_plainly(channel: Channel, case: _Case, plan: Plan) -> Ruling:
     try:
         send_sample(channel, case, remote=False)
         channel.send(plan.calls)
-        first = _heard(channel)
-        if first != ["ready"]:
-            return Ruling(FAIL, f"code: {_exception(first)}")
+        replies = _replies(channel)
+        _check_ready(next(replies))
         for at, check in enumerate(plan.checks, 1):
-            values = [_value(_heard(channel), resolve) for _ in range(check.calls)]
+            values = [_value(next(replies), resolve) for _ in range(check.calls)]
             if not check.holds(*values):
-                shown = check.source if check.source else f"input {at}"
-                return Ruling(FAIL, f"does not hold: {shown}", asserted)
+                return Ruling(FAIL, f"does not hold: {_shown(plan, at)}", asserted)
             asserted += bool(check.calls)
     except Ended:
         return Ruling(LOST, assertions=asserted)
@@ -273,7 +276,8 @@ def judge_plainly(channel: Channel, case: _Case, plan: Plan) -> Ruling:
             return Ruling(AGAIN)
         return Ruling(FAIL, "the sample returned too much", asserted)
     except _Raised as raised:
-        return Ruling(FAIL, f"{raised} in {plan.checks[at - 1].source or f'input {at}'}", asserted)
+        place = f" in {_shown(plan, at)}" if at else ""
+        return Ruling(FAIL, f"{raised}{place}", asserted)
     except _NoData:
         return Ruling(AGAIN)
     except Exception as error:
@@ -281,6 +285,12 @@ def judge_plainly(channel: Channel, case: _Case, plan: Plan) -> Ruling:
     if not asserted:
         return Ruling(VACUOUS, "no executed assertion is about the sample")
     return Ruling(PASS, assertions=asserted)
+
+
+def _shown(plan: Plan, at: int) -> str:
+    """The check with this number, for a message."""
+    expression = plan.checks[at - 1].expression
+    return ast.unparse(expression) if expression else f"input {at}"
 
 
 class _Raised(Exception):
@@ -291,11 +301,23 @@ class _NoData(Exception):
     """The sample returned an object, which the tests may want to talk to."""
 
 
-def _heard(channel: Channel) -> Any:
-    try:
-        return codec.loads(channel.receive().decode())
-    except ValueError:
-        raise codec.NotData("not JSON") from None
+def _replies(channel: Channel) -> Iterator[Any]:
+    """The replies of a player, which come in lists."""
+    while True:
+        try:
+            frame = codec.loads(channel.receive().decode())
+        except ValueError:
+            raise codec.NotData("not JSON") from None
+        if type(frame) is dict and "code" in frame:
+            raise _Raised(f"code: {_exception(frame['code'])}")
+        if type(frame) is not list:
+            raise codec.NotData("the sample's process sent what is no data")
+        yield from frame
+
+
+def _check_ready(reply: Any) -> None:
+    if reply != "ready":
+        raise codec.NotData("the sample's process sent what is no data")
 
 
 def _value(reply: Any, resolve: codec.Resolve) -> Any:
@@ -321,7 +343,5 @@ def _opaque(tag: str, payload: Any) -> Any:
 def _exception(description: Any) -> str:
     match description:
         case [str(name), str(message)]:
-            return f"{name}: {message}" if message else name
-        case {"code": [str(name), str(message)]}:
             return f"{name}: {message}" if message else name
     return "the sample's process sent what is no data"

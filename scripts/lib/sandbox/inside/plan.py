@@ -8,11 +8,12 @@ bounded by their own length and by that of their values are plain.
 
 import ast
 import builtins
+import marshal
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import codec
+from .player import Call
 
 # Functions that do nothing but compute, in time and memory bounded by what they are given.
 _PURE = (
@@ -44,11 +45,14 @@ class NotPlain(Exception):
 
 
 class Check(NamedTuple):
-    """One assertion: the number of calls that it takes, and whether their values satisfy it."""
+    """One assertion: the number of calls that it takes, and whether their values satisfy it.
+
+    expression: what is asserted, for messages; `None` of one of EvalPlus's inputs.
+    """
 
     calls: int
     holds: Callable[..., Any]
-    source: str
+    expression: ast.expr | None
 
 
 class Plan(NamedTuple):
@@ -58,23 +62,21 @@ class Plan(NamedTuple):
     checks: list[Check]
 
 
-def read_plan(programs: list[tuple[str, ast.Module]], own_builtins: frozenset[str]) -> Plan:
-    """The plan of some tests, each a source and what it parses to.
+def read_plan(trees: list[ast.Module], own_builtins: frozenset[str]) -> Plan:
+    """The plan of some tests.
 
     own_builtins: names of builtins that the sample defines and that are what is tested.
     Raises NotPlain.
     """
     reader = _Reader(own_builtins)
-    for source, program in programs:
-        reader.source = source
-        reader.read(program.body)
-    return Plan(codec.dumps(reader.calls).encode(), reader.checks)
+    for tree in trees:
+        reader.read(tree.body)
+    return Plan(marshal.dumps(reader.calls), reader.checks)
 
 
 class _Reader:
     def __init__(self, own_builtins: frozenset[str]) -> None:
-        self.source = ""
-        self.calls: list[codec.Structure] = []
+        self.calls: list[Call] = []
         self.checks: list[Check] = []
         self._own_builtins = own_builtins
         self._constants: dict[str, ast.expr | None] = {}
@@ -189,8 +191,7 @@ class _Reader:
         self._add(_compiled(ast.Lambda(arguments, body)), node)
 
     def _add(self, holds: Callable[..., Any], node: ast.Assert) -> None:
-        source = ast.get_source_segment(self.source, node.test) if len(self.source) < 5000 else ""
-        self.checks.append(Check(self._new_calls, holds, source or ast.unparse(node.test)))
+        self.checks.append(Check(self._new_calls, holds, node.test))
 
     def _is_sample_call(self, node: ast.expr) -> bool:
         return (
@@ -203,20 +204,25 @@ class _Reader:
         self.calls.append(self._call(node))
         self._new_calls += 1
 
-    def _call(self, node: Any) -> codec.Structure:
+    def _call(self, node: Any) -> Call:
         name = self._aliases.get(node.func.id, node.func.id)
         if any(keyword.arg is None for keyword in node.keywords):
             raise NotPlain
+        positional = [self._argument(argument) for argument in node.args]
         keywords = {keyword.arg: self._argument(keyword.value) for keyword in node.keywords}
-        return [name, [self._argument(argument) for argument in node.args], keywords]
+        if any(is_call for is_call, _ in (*positional, *keywords.values())):
+            return name, positional, keywords, True
+        values = {key: value for key, (_, value) in keywords.items()}
+        return name, [value for _, value in positional], values, False
 
-    def _argument(self, node: ast.expr) -> codec.Structure:
+    def _argument(self, node: ast.expr) -> tuple[bool, Any]:
+        """Whether an argument is a call of the sample's itself, and the call or the value."""
         if self._is_sample_call(node):
-            return {"call": self._call(node)}
-        try:
-            return codec.encode(self._literal(node))
-        except (codec.NotData, RecursionError):
-            raise NotPlain from None
+            return True, self._call(node)
+        value = self._literal(node)
+        if not _is_literal(value):
+            raise NotPlain
+        return False, value
 
     def _literal(self, node: ast.expr) -> Any:
         """The value of an expression in which the sample has no part."""
@@ -316,6 +322,16 @@ class _Reader:
         elif not isinstance(node.op, SAFE_OPERATORS):
             raise NotPlain
         return ast.BinOp(self._rewrite(node.left), node.op, self._rewrite(node.right))
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether a value is made of what marshal takes."""
+    kind = type(value)
+    if kind in (list, tuple, set, frozenset):
+        return all(map(_is_literal, value))
+    if kind is dict:
+        return all(map(_is_literal, value)) and all(map(_is_literal, value.values()))
+    return kind in (int, float, complex, str, bytes, bool, type(None), type(...))
 
 
 def _size(operand: Any) -> float:

@@ -3,15 +3,15 @@
 The zygote forks one player for each sample, and hands it one end of a connection to the judge,
 which sends
 
-    {"remote": ..., "preparation": ...}     whether requests follow; source of the set-up
-    the code, in UTF-8
-    the calls, all at once, or requests
+    remote, code, preparation     marshalled: whether requests follow, sources
+    the calls                     marshalled, or requests one by one
 
 and gets data back. What arrives from here is the sample's word: it is whatever a hostile program
 wants it to be, and may only be compared with what the sample cannot know.
 """
 
 import builtins
+import marshal
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +24,10 @@ from .wire import Channel, Ended
 
 # A sample may replace the built-in functions of its process; the functions here keep their own.
 __builtins__ = dict(vars(builtins))
+
+# Name of a function, arguments, keyword arguments, and whether these are pairs: whether they are
+# calls themselves, and the call or the value.
+Call = tuple[str, list[Any], dict[str, Any], bool]
 
 # A sample's replies are sent when they have waited for so long.
 FLUSH_SECONDS = 0.001
@@ -46,34 +50,31 @@ def play(descriptor: int) -> None:
 
 
 def _play(channel: Channel) -> None:
-    settings = codec.loads(channel.receive().decode())
-    source = channel.receive().decode("utf-8", "surrogatepass")
+    remote, source, preparation = marshal.loads(channel.receive())
     # A real module: dataclasses, pickle and typing look it up. Its name keeps main guards shut.
     module = type(sys)("solution")
     sys.modules["solution"] = module
+    names = module.__dict__
     whoami, leave = os.getpid, os._exit
-    myself = whoami()
+    myself, failure = whoami(), None
     try:
-        for number, text in enumerate((source, settings["preparation"])):
-            name = "<setup>" if number else "<code>"
-            exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
+        exec(compile(source, "<code>", "exec", dont_inherit=True), names)
+        if preparation:
+            exec(compile(preparation, "<setup>", "exec", dont_inherit=True), names)
     except BaseException as error:
         failure = describe(error)
-    else:
-        failure = None
     finally:
         # What the sample has forked does not answer for it.
         if whoami() != myself:
             leave(0)
     if failure:
         channel.send(codec.dumps({"code": failure}).encode())
-    elif settings["remote"]:
+    elif remote:
         from .remote import serve_sample
 
         serve_sample(channel, module)
     else:
-        calls = codec.loads(channel.receive().decode())
-        _answer(channel, module.__dict__, calls, lambda: whoami() == myself)
+        _answer(channel, names, marshal.loads(channel.receive()), lambda: whoami() == myself)
         # The supervisor ends this process; until then nothing of the sample runs but its threads.
         channel.receive()
 
@@ -87,8 +88,8 @@ def warm_up() -> None:
     ours, theirs = os.pipe()
     back, forth = os.pipe()
     channel = Channel(theirs, REQUEST_BYTES)
-    channel.send(b'{"remote": false, "preparation": ""}', WARM_UP.encode())
-    channel.send(b'[["f", [[1, 2], "a", {"tuple": [1.5]}], {}], ["g", [], {}]]')
+    calls = [("f", [[1, 2], "a", (1.5,)], {}, False), ("g", [], {}, False)]
+    channel.send(marshal.dumps((False, WARM_UP, "")), marshal.dumps(calls))
     os.close(theirs)
     player = _TwoPipes(ours, forth)
     with suppress(Ended):
@@ -134,36 +135,36 @@ def g():
 
 
 def _answer(
-    channel: Channel, names: dict[str, Any], calls: list[Any], is_player: Callable[[], bool]
+    channel: Channel, names: dict[str, Any], calls: list[Call], is_player: Callable[[], bool]
 ) -> None:
     """Make the calls in turn, up to the first that raises, and send what they return.
 
-    A call is [function, arguments, keyword arguments]; each argument is a structure of the codec,
-    in which {"call": ...} stands for what another call returns. A process that a call has forked
-    does not answer: `is_player` is false there.
+    Frames are lists of replies, the first one of which says that the code came to its end. A
+    process that a call has forked does not answer: `is_player` is false there.
     """
-    clock, encode, dumps, deeply = monotonic, codec.encode, codec.dumps, codec.deeply
-    # That the code has come to its end; what follows is sent with it if it does not take long.
-    waiting = [b'["ready"]']
-    sent = clock()
+    encode, dumps = codec.encode, codec.dumps
+    waiting: list[Any] = ["ready"]
+    sent = monotonic()
     for call in calls:
         try:
             value = _call(names, call)
-            reply = dumps(["ok", deeply(encode, value, _mark)])
+            try:
+                reply = ["ok", encode(value, _mark)]
+            except RecursionError:
+                reply = ["ok", codec.deeply(encode, value, _mark)]
         except BaseException as error:
-            reply = dumps(["raised", describe(error)])
-            waiting.append(reply.encode())
+            waiting.append(["raised", describe(error)])
             break
         finally:
             if not is_player():
                 raise Ended
-        waiting.append(reply.encode())
-        if clock() - sent > FLUSH_SECONDS:
-            channel.send(*waiting)
+        waiting.append(reply)
+        if monotonic() - sent > FLUSH_SECONDS:
+            channel.send(dumps(waiting).encode())
             waiting.clear()
-            sent = clock()
+            sent = monotonic()
     if waiting:
-        channel.send(*waiting)
+        channel.send(dumps(waiting).encode())
 
 
 def _mark(value: Any) -> codec.Structure:
@@ -173,22 +174,19 @@ def _mark(value: Any) -> codec.Structure:
     return {"object": type(value).__name__}
 
 
-def _call(names: dict[str, Any], call: list[Any]) -> Any:
-    name, positional, keywords = call
-
-    def resolve(tag: str, payload: codec.Structure) -> Any:
-        if tag != "call":
-            raise codec.NotData(f"unknown tag {tag!r}")
-        return _call(names, payload)
-
+def _call(names: dict[str, Any], call: Call) -> Any:
+    name, positional, keywords, nested = call
+    if nested:
+        positional = [_call(names, value) if is_call else value for is_call, value in positional]
+        keywords = {
+            key: _call(names, value) if is_call else value
+            for key, (is_call, value) in keywords.items()
+        }
     try:
-        function: Callable[..., Any] = names[name]
+        function = names[name]
     except KeyError:
         raise NameError(f"name {name!r} is not defined") from None
-    arguments = codec.decode(positional, resolve)
-    if not keywords:
-        return function(*arguments)
-    return function(*arguments, **{key: codec.decode(keywords[key], resolve) for key in keywords})
+    return function(*positional, **keywords)
 
 
 def describe(error: BaseException) -> list[str]:

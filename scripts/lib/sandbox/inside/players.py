@@ -1,7 +1,7 @@
 """The jail of players: see `player`. This process never sees code or tests.
 
-The supervisor sends {"cpu_seconds": ...} with one end of a connection to the judge, then b"stop"
-when the judge is done; it gets the ending (see `child.Ending`) back.
+The supervisor sends a number of processor seconds with one end of a connection to the judge, then
+b"stop" when the judge is done; it gets the ending (see `child.Ending`) back.
 """
 
 import functools
@@ -18,6 +18,7 @@ STOP = b"stop"
 
 def main() -> None:
     """Serve the supervisor until it goes."""
+    # Everything between two forks is kept short: what it touches is copied, page by page.
     keeper, control = start(json.loads(sys.argv[1]), player.warm_up)
     try:
         while True:
@@ -25,9 +26,8 @@ def main() -> None:
             if descriptor is None:
                 # The stop of a sample that has ended by itself.
                 continue
-            seconds = json.loads(frame)["cpu_seconds"]
-            ending = keeper.run(functools.partial(player.play, descriptor), seconds)
-            os.close(descriptor)
-            send_message(control, json.dumps(ending._asdict()).encode())
+            body = functools.partial(player.play, descriptor)
+            ending = keeper.run(body, float(frame), [descriptor])
+            send_message(control, ending.line())
     except (Ended, OSError):
         os._exit(0)

@@ -13,6 +13,7 @@ import functools
 import itertools
 import math
 import random
+import re
 import statistics
 from collections.abc import Callable, Iterator
 from types import CodeType
@@ -31,6 +32,8 @@ HELPERS = {
     for name in (getattr(module, "__all__", None) or vars(module))
     if not name.startswith("_")
 }
+# A function or class of a program's top level.
+DEFINITION = re.compile(r"^(?:async +def|def|class) +(\w+)", re.MULTILINE)
 COMPARISONS = frozenset({"isclose", "isnan", "isfinite", "isinf"})
 
 
@@ -42,19 +45,9 @@ class Ruling(NamedTuple):
     assertions: int = 0
 
 
-class Program(NamedTuple):
-    """Source of tests, and what it parses to."""
-
-    source: str
-    tree: ast.Module
-
-
-def parse(sources: list[str]) -> list[Program]:
+def parse(sources: list[str]) -> list[ast.Module]:
     """Parse tests. Raises SyntaxError, ValueError, MemoryError or RecursionError."""
-    return [
-        Program(source, ast.parse(source, f"<test {number}>"))
-        for number, source in enumerate(sources, 1)
-    ]
+    return [ast.parse(source, f"<test {number}>") for number, source in enumerate(sources, 1)]
 
 
 def foreign_names(trees: list[ast.Module]) -> set[str]:
@@ -81,10 +74,10 @@ def own_builtins(trees: list[ast.Module], code: str) -> frozenset[str]:
     They are so where the tests use no other name of the sample's, as for "write a function sum".
     Else a sample could put its own `sorted` around what the tests compare.
     """
-    if foreign_names(trees):
+    defined = {name for name in DEFINITION.findall(code) if hasattr(builtins, name)}
+    if not defined or foreign_names(trees):
         return frozenset()
-    used = {name for tree in trees for name in _loaded(tree) if hasattr(builtins, name)}
-    return frozenset(used & _defined(code)) if used else frozenset()
+    return frozenset(name for tree in trees for name in _loaded(tree) if name in defined)
 
 
 def _loaded(tree: ast.Module) -> Iterator[str]:
@@ -100,12 +93,6 @@ def _parsed(code: str) -> list[ast.stmt]:
         return ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return []
-
-
-def _defined(code: str) -> set[str]:
-    """The functions and classes of a program's top level."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in _parsed(code) if isinstance(node, kinds)}
 
 
 def helpers(foreign: set[str], code: str) -> set[str]:
@@ -168,13 +155,8 @@ class Globals(dict):
         return value
 
 
-def try_out(
-    channel: Channel, code: str, prefix: str, programs: list[Program], setup: int
-) -> Ruling:
-    """Execute tests about the sample that the player at the other end has executed.
-
-    setup: how many of the programs, from the first, only prepare.
-    """
+def try_out(channel: Channel, code: str, prefix: str, trees: list[ast.Module]) -> Ruling:
+    """Execute tests about the sample that the player at the other end has executed."""
     peer = Peer(channel, None, guarded=True)
     random.seed = _seeding(peer, random.seed)
     counted = [0]
@@ -187,7 +169,6 @@ def try_out(
                 known = set(map(str, names))
             case _:
                 return Ruling(FAIL, "the sample's process sent what is no data")
-        trees = [program.tree for program in programs]
         builtin = own_builtins(trees, code)
         foreign = foreign_names(trees)
         names = Globals(peer, known, builtin, helpers(foreign, code))
@@ -196,8 +177,8 @@ def try_out(
         names[COUNT] = functools.partial(_count, counted)
         shadowed = {name for tree in trees for name in _loaded(tree) if name in known}
         about = _Taint(foreign | builtin | (shadowed - vars(builtins).keys()), trees)
-        for number, program in enumerate(programs):
-            for statement in program.tree.body:
+        for number, tree in enumerate(trees, 1):
+            for statement in tree.body:
                 step = _compiled(statement, about, f"<test {number}>")
                 ruling = _execute(step, names, statement, about, peer)
                 if ruling:

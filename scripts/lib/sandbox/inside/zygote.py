@@ -7,7 +7,6 @@ import _socket
 import gc
 import json
 import os
-import random
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,8 +29,11 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
     """
     control = _socket.socket(fileno=arguments["control"])
     confines = Confines(**arguments["confines"])
-    for name in arguments["preloaded"]:
+    # `random` would have every fork find new numbers; equal samples are to end equally.
+    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+    for name in ("random", *arguments["preloaded"]):
         __import__(name)
+    os.register_at_fork = register
     apply_limits(confines)
     if uid := arguments["uid"]:
         os.setgroups([])
@@ -46,7 +48,7 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
         os.dup2(null, descriptor)
     os.close(null)
     warm_up()
-    random.seed(0)
+    sys.modules["random"].seed(0)
     sys.argv[:] = [""]
     confine = None
     if not confines.alone:
