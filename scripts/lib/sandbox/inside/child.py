@@ -94,7 +94,7 @@ class Keeper:
     def __init__(
         self, confines: Confines, control: int, confine: Callable[[], None] | None
     ) -> None:
-        self._confines = confines
+        self.confines = confines
         self._control = control
         self._confine = confine
         self._poll = select.poll()
@@ -178,13 +178,13 @@ class Keeper:
             memory += (int(resident) - int(shared)) * PAGE_BYTES
         if cpu > cpu_seconds:
             return "cpu"
-        return "memory" if memory > self._confines.memory_bytes else ""
+        return "memory" if memory > self.confines.memory_bytes else ""
 
     def _processes(self) -> Iterator[int]:
         """The processes of the child: all but this one where it has a PID namespace of its own."""
         own = os.getpid()
         everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        if self._confines.alone:
+        if self.confines.alone:
             return (pid for pid in everybody if pid != own)
         return iter(_descendants(own, everybody))
 
@@ -192,7 +192,7 @@ class Keeper:
         """Kill what is left of a child; the processor seconds it took, and whether all is dead."""
         used = 0.0
         for _ in range(HUNTS):
-            if self._confines.alone:
+            if self.confines.alone:
                 try:
                     os.kill(-1, SIGKILL)
                 except ProcessLookupError:
@@ -203,7 +203,7 @@ class Keeper:
             try:
                 while True:
                     # Whatever is alive has been sent its end: this waits for no one's pleasure.
-                    flags = 0 if self._confines.alone else os.WNOHANG
+                    flags = 0 if self.confines.alone else os.WNOHANG
                     pid, _, usage = os.wait4(-1, flags)
                     if not pid:
                         break
@@ -215,7 +215,7 @@ class Keeper:
     def _sweep(self) -> bool:
         """Empty the scratch directories; whether they are as they were."""
         try:
-            for path, look in zip(self._confines.scratch, self._looks, strict=True):
+            for path, look in zip(self.confines.scratch, self._looks, strict=True):
                 if _look(path) != look:
                     _remove(path, os.listdir(path), SWEPT_ENTRIES, SWEPT_DEPTH)
                     if _look(path) != look:

@@ -76,7 +76,7 @@ def encode(value: Any, export: Export = refuse) -> Structure:
     if kind in ATOMS:
         return {"int": hex(value)} if kind is int and not -SMALL < value < SMALL else value
     if kind is list:
-        return _items(value, export)
+        return _list(value, export)
     tagged = _ENCODERS.get(kind) or _ENCODERS_BY_NAME.get((kind.__module__, kind.__qualname__))
     return tagged(value, export) if tagged else export(value)
 
@@ -152,14 +152,27 @@ def is_named_tuple(value: Any) -> bool:
 
 def _items(values: Any, export: Export) -> list[Structure]:
     """The structures of many values; those of numbers and strings are themselves."""
-    kinds = set(map(type, values))
-    if kinds <= ATOMS and (int not in kinds or (kinds == {int} and _all_small(values))):
+    if _are_atoms(values):
         return list(values)
     return [encode(value, export) for value in values]
 
 
-def _all_small(numbers: Any) -> bool:
+def _are_atoms(values: Any) -> bool:
+    """Whether values are their own structures."""
+    kinds = set(map(type, values))
+    if not kinds <= ATOMS:
+        return False
+    if int not in kinds:
+        return True
+    numbers = values if kinds == {int} else [value for value in values if type(value) is int]
     return min(numbers) > -SMALL and max(numbers) < SMALL
+
+
+def _list(values: list[Any], export: Export) -> Structure:
+    # Tuples are JSON arrays as they are; a structure of its own for each would be large.
+    if values and set(map(type, values)) == {tuple} and all(map(_are_atoms, values)):
+        return {"tuples": list(values)}
+    return _items(values, export)
 
 
 def _pairs(mapping: Any, export: Export) -> list[Structure]:
@@ -335,6 +348,7 @@ _DECODERS: dict[str, Callable[[Structure, Resolve], Any]] = {
     "bytes": lambda p, _: binascii.a2b_base64(p),
     "bytearray": lambda p, _: bytearray(binascii.a2b_base64(p)),
     "tuple": lambda p, r: tuple(decode(p, r)),
+    "tuples": lambda p, r: [tuple(decode(item, r)) for item in p],
     "set": lambda p, r: set(decode(p, r)),
     "frozenset": lambda p, r: frozenset(decode(p, r)),
     "dict": _dict,

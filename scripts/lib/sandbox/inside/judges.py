@@ -81,7 +81,8 @@ def main() -> None:
             last = descriptor
             case = _Case(json.loads(frame))
             if case.calls and case.calls["expected"] is None:
-                answer: dict[str, Any] = {"outputs": outputs(case, descriptor), "clean": True}
+                channel = Channel(descriptor, keeper.confines.memory_bytes)
+                answer: dict[str, Any] = {"outputs": outputs(case, channel), "clean": True}
             else:
                 ruling, clean = judge.judge(case, descriptor)
                 answer = {**ruling._asdict(), "clean": clean}
@@ -141,9 +142,12 @@ class Judge:
     def _judge_apart(self, case: _Case, descriptor: int) -> tuple[Ruling, bool]:
         reader, writer = os.pipe()
 
+        # The largest inputs of EvalPlus make a function return hundreds of megabytes.
+        limit = REPLY_BYTES if case.calls is None else self._keeper.confines.memory_bytes
+
         def judge() -> None:
             os.close(reader)
-            ruling = _ruling_apart(case, descriptor)
+            ruling = _ruling_apart(case, Channel(descriptor, limit))
             os.write(writer, json.dumps(ruling).encode())
             os._exit(0)
 
@@ -161,8 +165,7 @@ class Judge:
         return Ruling(BAD_TESTS, f"the tests ended their process ({ending.how})"), ending.clean
 
 
-def _ruling_apart(case: _Case, descriptor: int) -> Ruling:
-    channel = Channel(descriptor, REPLY_BYTES)
+def _ruling_apart(case: _Case, channel: Channel) -> Ruling:
     if case.calls is not None:
         return _shortened(judge_plainly(channel, case, plan_of_calls(case.calls)))
     try:
@@ -223,10 +226,9 @@ def plan_of_calls(calls: dict[str, Any]) -> Plan:
     return Plan(marshal.dumps(asked), checks)
 
 
-def outputs(case: _Case, descriptor: int) -> Any:
+def outputs(case: _Case, channel: Channel) -> Any:
     """The structures of what the calls return, or a sentence about the first that does not."""
     assert case.calls
-    channel = Channel(descriptor, REPLY_BYTES)
     entry_point = case.calls["entry_point"]
     asked = [(entry_point, codec.decode(given), {}, False) for given in case.calls["inputs"]]
     try:
@@ -248,7 +250,9 @@ def outputs(case: _Case, descriptor: int) -> Any:
         return str(raised)
     except Ended:
         return "the code's process ended early"
-    except (TooLarge, codec.NotData, RecursionError, MemoryError) as error:
+    except (TooLarge, MemoryError):
+        return "the code returned more than the memory of its judge takes"
+    except (codec.NotData, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
 
 

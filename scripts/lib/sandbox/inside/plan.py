@@ -33,8 +33,9 @@ EXPRESSIONS = (
     ast.Compare, ast.UnaryOp, ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.Set, ast.Dict,
     ast.Constant, ast.keyword,
 )  # fmt: skip
-# Constant operands of * and **, and lengths of what they make.
+# Constant operands of * and **: sizes of numbers and lengths of what is repeated.
 LARGEST_OPERAND = 10_000
+LARGEST_NUMBER = 1 << 64
 LARGEST_RANGE = 1_000_000
 # Longer tests are read in a process of their own.
 LARGEST_SOURCE = 200_000
@@ -315,7 +316,9 @@ class _Reader:
     def _operation(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, BOUNDED_OPERATORS):
             left, right = self._literal(node.left), self._literal(node.right)
-            if _size(left) > LARGEST_OPERAND or _size(right) > LARGEST_OPERAND:
+            if not (isinstance(node.op, ast.Mult) and _are_numbers(left, right)) and (
+                _size(left) > LARGEST_OPERAND or _size(right) > LARGEST_OPERAND
+            ):
                 raise NotPlain
             if isinstance(node.op, ast.Pow) and not isinstance(right, (int, float)):
                 raise NotPlain
@@ -332,6 +335,10 @@ def _is_literal(value: Any) -> bool:
     if kind is dict:
         return all(map(_is_literal, value)) and all(map(_is_literal, value.values()))
     return kind in (int, float, complex, str, bytes, bool, type(None), type(...))
+
+
+def _are_numbers(left: Any, right: Any) -> bool:
+    return all(type(x) in (int, float) and abs(x) < LARGEST_NUMBER for x in (left, right))
 
 
 def _size(operand: Any) -> float:

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from . import codec
+from .remote import serve_sample
 from .wire import Channel, Ended
 
 # A sample may replace the built-in functions of its process; the functions here keep their own.
@@ -70,8 +71,6 @@ def _play(channel: Channel) -> None:
     if failure:
         channel.send(codec.dumps({"code": failure}).encode())
     elif remote:
-        from .remote import serve_sample
-
         serve_sample(channel, module)
     else:
         _answer(channel, names, marshal.loads(channel.receive()), lambda: whoami() == myself)

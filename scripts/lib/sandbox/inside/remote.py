@@ -47,7 +47,7 @@ SHARED = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 SHARED_BY_NAME = {kind.__name__: kind for kind in SHARED}
 # Larger containers cross as copies; of the others, changes of the last ones are looked for.
 LARGEST_SHARED = 100_000
-WATCHED = 128
+WATCHED = 32
 # More than that is not passed on to tests that look at what is printed.
 PRINTED_CHARACTERS = 1 << 20
 ARITHMETIC = (
@@ -91,7 +91,7 @@ def _await(awaitable: Any) -> Any:
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    "call": lambda function, positional, keywords: function(*positional, **keywords),
+    "call": lambda function, positional, keywords: function(*positional, **dict(keywords)),
     "get": getattr,
     "set": setattr,
     "del": delattr,
@@ -483,9 +483,10 @@ def _flat(container: Any) -> Iterator[Any]:
 
 
 def _differs(content: Any, container: Any) -> bool:
-    if type(container) is bytearray:
+    kind = type(container)
+    if kind is bytearray:
         return content != container
-    now = list(_flat(container))
+    now = container if kind is list or kind is deque else list(_flat(container))
     return len(now) != len(content) or any(map(operator.is_not, now, content))
 
 
@@ -554,7 +555,7 @@ class Remote:
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         self._peer_.used += 1
-        return _ask(self, "call", arguments, keywords)
+        return _ask(self, "call", arguments, tuple(keywords.items()))
 
     def __getattr__(self, name: str) -> Any:
         if name == "remote_class" or name in Remote.__slots__:

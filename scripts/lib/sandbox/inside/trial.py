@@ -256,6 +256,7 @@ class _Taint:
 
     def __init__(self, foreign: set[str] | frozenset[str], trees: list[ast.Module]) -> None:
         self._names = set(foreign)
+        self._found: dict[ast.AST, set[str]] = {}
         # Functions of the tests that get something of the sample's.
         self._called: set[str] = set()
         statements = [node for tree in trees for node in ast.walk(tree)]
@@ -267,9 +268,15 @@ class _Taint:
 
     def concerns(self, node: ast.AST | None) -> bool:
         """Whether something within a node depends on the sample."""
-        return node is not None and any(
-            isinstance(part, ast.Name) and part.id in self._names for part in ast.walk(node)
-        )
+        return node is not None and not self._names.isdisjoint(self._names_in(node))
+
+    def _names_in(self, node: ast.AST) -> set[str]:
+        found = self._found.get(node)
+        if found is None:
+            found = {node.id} if isinstance(node, ast.Name) else set()
+            found.update(*map(self._names_in, ast.iter_child_nodes(node)))
+            self._found[node] = found
+        return found
 
     def _spread(self, node: ast.AST) -> None:
         match node:
@@ -327,9 +334,7 @@ class _Taint:
                     self._names.add(node.id)
 
     def _add(self, target: ast.AST) -> None:
-        for part in ast.walk(target):
-            if isinstance(part, ast.Name):
-                self._names.add(part.id)
+        self._names |= self._names_in(target)
 
 
 def always_true(test: ast.expr) -> bool:

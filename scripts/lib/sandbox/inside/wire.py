@@ -10,7 +10,7 @@ from typing import Any
 __builtins__ = dict(vars(builtins))
 
 CHUNK = 1 << 16
-# What a sample may send in all: the replies of EvalPlus's largest inputs take a tenth of it.
+# What a sample may send in all, where it is not asked for more.
 REPLY_BYTES = 96 << 20
 
 
