@@ -352,6 +352,7 @@ def fetched_label_model(wildcards):
 CARD_LEAVES_OUT = {
     "sampling": {"override"},
     "label": {"client"},
+    "verification": {"sandbox"},
 }
 
 

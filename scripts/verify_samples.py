@@ -227,7 +227,9 @@ def training_row(
     )
 
 
-def rejection(task: Task, label: Label, outcome: Outcome) -> Rejection:
+def rejection(
+    task: Task, label: Label, outcome: Outcome, verification: Verification
+) -> Rejection:
     """The row of a reply that did not pass."""
     return Rejection(
         id=label.id,
@@ -236,6 +238,7 @@ def rejection(task: Task, label: Label, outcome: Outcome) -> Rejection:
         reply_number=label.reply_number,
         verdict=outcome.verdict,
         detail=outcome.detail,
+        sandbox=verification.sandbox,
     )
 
 
@@ -284,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
                     )
                 )
             else:
-                rejected.append(rejection(task, label, outcome))
+                rejected.append(rejection(task, label, outcome, verification))
     if unchecked := sum(row.verification == "single_reply" for row in verified):
         say(
             f"warning: the answers of {unchecked} rows are not checked, since their instructions "

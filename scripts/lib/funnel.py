@@ -37,7 +37,8 @@ def build_funnel(
     All stages count instructions: `sampled`, `well_formed`, `unique`, `clean`, `labelled` (with a
     reply), `valid` (with a reply that could be parsed), `verified` (with a row). The reasons of
     the last two are those of the replies to the instructions that were lost. `rows` are the
-    training rows, `replies` the sums over all replies.
+    training rows, `replies` the sums over all replies, `sandbox` what isolated the code of a code
+    task.
     """
     dropped = Counter(drop.reason for drop in drops)
     labelled = {label.instruction_id for label in labels}
@@ -62,6 +63,7 @@ def build_funnel(
         "task": task,
         "stages": [asdict(stage) for stage in _stages(left, lost)],
         "rows": len(verified),
+        "sandbox": ", ".join(sorted({row.sandbox for row in (*verified, *rejections)} - {""})),
         "replies": {
             "asked": len(labels),
             "parsed": sum(not label.reason for label in labels),
@@ -104,4 +106,6 @@ def table(funnel: dict[str, Any]) -> str:
     lines.append(
         f"  {funnel['rows']} rows of {replies['asked']} replies, {replies['parsed']} parsed"
     )
+    if funnel.get("sandbox"):
+        lines.append(f"  executed in {funnel["sandbox"]}")
     return "\n".join(lines)

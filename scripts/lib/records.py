@@ -153,7 +153,10 @@ class Verified:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A label that did not become a training row: `verdict` says why, `detail` says more."""
+    """A label that did not become a training row: `verdict` says why, `detail` says more.
+
+    `sandbox` is what isolated its code, where it was executed.
+    """
 
     id: str
     task: str
@@ -161,6 +164,7 @@ class Rejection:
     reply_number: int
     verdict: str
     detail: str
+    sandbox: str
 
 
 Record = TypeVar("Record")

@@ -6,12 +6,11 @@ Skipped where the benchmarks are missing: name their folder in ADA_DATASETS.
 import gzip
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from scripts.lib.sandbox import Limits, open_sandbox
+from scripts.lib.sandbox import PASS, Job, Limits, Sandbox
 from scripts.lib.tasks import load_task
 from scripts.lib.tasks.code import functions_to_test, nothing_proved
 from scripts.lib.tasks.math import canonical_answer, last_boxed
@@ -21,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 DATASETS = Path(os.environ.get("ADA_DATASETS", PROJECT.parent / "shared" / "datasets"))
 TASKS = PROJECT / "tasks"
 # One of MBPP's reference solutions takes seconds; a loaded machine must fail nobody.
-LIMITS = Limits(wall_seconds=60)
+LIMITS = Limits(cpu_seconds=30)
 
 
 def rows(name: str) -> list[dict]:
@@ -36,16 +35,11 @@ def fenced(*blocks: str) -> str:
     return "\n".join(f"```python\n{block}\n```" for block in blocks)
 
 
-def failures(samples: list[tuple[object, str, list[str]]]) -> list[object]:
-    """The ids of the samples (id, code, tests) that do not pass in the sandbox."""
-    sandbox = open_sandbox()
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
-        verdicts = executor.map(lambda sample: sandbox.run(sample[1], sample[2], LIMITS), samples)
-        return [
-            (sample[0], verdict.detail)
-            for sample, verdict in zip(samples, verdicts, strict=True)
-            if verdict.verdict != "passed"
-        ]
+def failures(jobs: list[Job]) -> list[object]:
+    """The ids of the jobs that do not pass in the sandbox, with the reasons."""
+    with Sandbox(limits=LIMITS) as sandbox:
+        verdicts = list(sandbox.judge(jobs))
+    return [(verdict.id, verdict.reason) for verdict in verdicts if verdict.verdict != PASS]
 
 
 def test_every_reference_solution_of_mbpp_verifies() -> None:
@@ -57,9 +51,8 @@ def test_every_reference_solution_of_mbpp_verifies() -> None:
         assert parsed.reason == "", row["task_id"]
         functions = functions_to_test(task, row["text"], parsed.output)
         assert nothing_proved(functions, parsed.tests) == "", row["task_id"]
-        # Put before the code, the set-up breaks two tasks.
-        code = f"{parsed.output}\n{row['test_setup_code']}"
-        samples.append((row["task_id"], code, list(parsed.tests)))
+        setup = row["test_setup_code"]
+        samples.append(Job(row["task_id"], parsed.output, list(parsed.tests), setup=setup))
     assert len(samples) == 974
     assert failures(samples) == []
 
@@ -73,7 +66,7 @@ def test_every_canonical_solution_of_humaneval_verifies() -> None:
         parsed = task.kind.parse_reply(task, stub, reply, "stop", min_tests=0)
         assert parsed.reason == "", row["task_id"]
         tests = [row["test"], f"check({row['entry_point']})"]
-        samples.append((row["task_id"], parsed.output, tests))
+        samples.append(Job(row["task_id"], parsed.output, tests, prefix=row["prompt"]))
     assert len(samples) == 164
     assert failures(samples) == []
 

@@ -145,6 +145,10 @@ def test_a_larger_target_samples_further_shards_and_redoes_none(finished_toy, ti
             {"mbpp": {"verification": {"method": "agreement", "support": 4}}},
             "key 'verification.support': 4 replies cannot agree where there are 3",
         ),
+        (
+            {"mbpp": {"verification": {"sandbox": {"level": "none"}}}},
+            "set 'verification.sandbox.accept_risk: true' as well",
+        ),
     ],
 )
 def test_wrong_values_for_one_task_stop_the_plan(fresh: Project, tasks: dict, message: str) -> None:
@@ -197,6 +201,7 @@ def test_nothing_reruns_without_a_change(finished_toy) -> None:
         ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
         ("label", {"client": {"in_flight": 9, "budget": {"dollars": 1}}}, set()),
         ("verification", {"timeout": 7}, {"verify_samples"}),
+        ("verification", {"sandbox": {"level": "full"}}, {"verify_samples"}),
         ("decontamination", {"ngram": 9}, STAGES - {"train", "generate_instructions"}),
     ],
 )
@@ -256,7 +261,7 @@ def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
     ("module", "rules"),
     [
         ("scripts/verify_samples.py", {"verify_samples"}),
-        ("scripts/lib/sandbox/runner.py", {"verify_samples"}),
+        ("scripts/lib/sandbox/inside/player.py", {"verify_samples"}),
         ("scripts/lib/sampling.py", STAGES - {"train"}),
         ("scripts/lib/tasks/form.py", STAGES),
         ("scripts/lib/console.py", set()),
@@ -405,10 +410,10 @@ def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypa
     labeled = tmp_path / "labeled.jsonl"
     shutil.copy(project.path / "results" / "toy_labeled.jsonl", labeled)
 
-    def unavailable() -> None:
+    def unavailable(*_: object) -> None:
         raise SandboxUnavailable("bubblewrap was not found; apt-get install bubblewrap")
 
-    monkeypatch.setattr(verify_samples, "open_sandbox", unavailable)
+    monkeypatch.setattr(verify_samples, "Sandbox", unavailable)
     with pytest.raises(UserError, match="not run without a sandbox.*apt-get install bubblewrap"):
         verify_samples.main(
             [
@@ -417,6 +422,7 @@ def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypa
                 "--method", "own_tests", "--support", "2", "--majority", "0.6",
                 "--rows-per-instruction", "1", "--sampling", "{}", "--label-sampling", "{}",
                 "--timeout", "5", "--memory-mb", "512", "--workers", "1",
+                "--sandbox-level", "auto",
                 "--verified", str(tmp_path / "v.jsonl"), "--rejected", str(tmp_path / "r.jsonl"),
                 "--funnel", str(tmp_path / "f.json"),
             ]
