@@ -107,5 +107,5 @@ def table(funnel: dict[str, Any]) -> str:
         f"  {funnel['rows']} rows of {replies['asked']} replies, {replies['parsed']} parsed"
     )
     if funnel.get("sandbox"):
-        lines.append(f"  executed in {funnel["sandbox"]}")
+        lines.append(f"  executed in {funnel['sandbox']}")
     return "\n".join(lines)
