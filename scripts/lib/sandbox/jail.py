@@ -94,11 +94,12 @@ class Jail:
     def close(self) -> str:
         """End the jail, whatever runs in it; the last line of what it had to say."""
         self._control.close()
-        with contextlib.suppress(ProcessLookupError):
-            # bubblewrap takes the jail down with it; without it, the group is what there is.
-            os.killpg(self._process.pid, signal.SIGKILL)
         assert self._process.stderr
+        # Once only: when the process is reaped, its number may be that of somebody else.
         if not self._process.stderr.closed:
+            with contextlib.suppress(ProcessLookupError):
+                # bubblewrap takes the jail down with it; without it, the group is what there is.
+                os.killpg(self._process.pid, signal.SIGKILL)
             _, messages = self._process.communicate()
             self._last_words = last_line(messages.decode(errors="replace"))
             self._launch.remove()

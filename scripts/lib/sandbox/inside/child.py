@@ -193,6 +193,7 @@ class Keeper:
         used = 0.0
         for _ in range(HUNTS):
             if self.confines.alone:
+                # Everybody in the namespace: `zygote` has made sure that there is one.
                 try:
                     os.kill(-1, SIGKILL)
                 except ProcessLookupError:

@@ -29,6 +29,9 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
     """
     control = _socket.socket(fileno=arguments["control"])
     confines = Confines(**arguments["confines"])
+    if confines.alone and os.getpid() != 1:
+        # Where there is no namespace after all, killing everybody in it would kill everybody.
+        sys.exit("this is no PID namespace of its own")
     # `random` would have every fork find new numbers; equal samples are to end equally.
     register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
     for name in ("random", *arguments["preloaded"]):
