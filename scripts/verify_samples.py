@@ -227,9 +227,7 @@ def training_row(
     )
 
 
-def rejection(
-    task: Task, label: Label, outcome: Outcome, verification: Verification
-) -> Rejection:
+def rejection(task: Task, label: Label, outcome: Outcome, verification: Verification) -> Rejection:
     """The row of a reply that did not pass."""
     return Rejection(
         id=label.id,

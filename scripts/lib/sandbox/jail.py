@@ -56,6 +56,8 @@ class Jail:
         finally:
             theirs.close()
             launch.close()
+        self._poll = select.poll()
+        self._poll.register(self._control, select.POLLIN)
         self.facts: dict[str, Any] = {}
         self._last_words = ""
 
@@ -78,18 +80,12 @@ class Jail:
 
     def receive(self, deadline: float) -> Any:
         """The next message, decoded. Raises JailLost."""
-        ready = select.poll()
-        ready.register(self._control, select.POLLIN)
-        if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise JailLost(late=True)
         try:
-            return json.loads(receive_message(self._control)[0])
+            return json.loads(receive_message(self._control)[0].decode())
         except (Ended, OSError):
             raise JailLost(late=False) from None
-
-    def processes(self) -> list[int]:
-        """The processes of the host that the jail consists of."""
-        return [self._process.pid]
 
     def close(self) -> str:
         """End the jail, whatever runs in it; the last line of what it had to say."""

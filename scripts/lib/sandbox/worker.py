@@ -1,6 +1,6 @@
 """A worker: a jail of players and a jail of judges, and one sample at a time between them."""
 
-import json
+import marshal
 import re
 import signal
 import socket
@@ -167,7 +167,7 @@ def _sources(tests: str | Sequence[str]) -> list[str]:
 
 
 def _message(job: Job, seconds: float, apart: bool) -> bytes:
-    return json.dumps(
+    return marshal.dumps(
         {
             "code": job.code,
             "tests": _sources(job.tests),
@@ -177,7 +177,7 @@ def _message(job: Job, seconds: float, apart: bool) -> bytes:
             "cpu_seconds": seconds,
             "apart": apart,
         }
-    ).encode()
+    )
 
 
 def _calls(calls: Calls | None) -> dict[str, Any] | None:

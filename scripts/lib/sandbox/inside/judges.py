@@ -12,6 +12,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from . import codec
@@ -25,6 +26,7 @@ from .trial import (
     PASS,
     VACUOUS,
     Ruling,
+    defines_builtin,
     own_builtins,
     parse,
     try_out,
@@ -36,6 +38,8 @@ TIMEOUT, AGAIN = "timeout", "again"
 # What this process takes of one sample's replies; a fork takes more.
 PLAIN_REPLY_BYTES = 4 << 20
 PLANS_KEPT = 256
+# Longer code is compiled by its player. One that brings the compiler down is judged again, apart.
+LARGEST_CODE = 50_000
 # In JSON, six bytes each, they fit into one write to a pipe.
 REASON_CHARACTERS = 600
 UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
@@ -79,7 +83,7 @@ def main() -> None:
                 os.close(last)
             assert descriptor is not None
             last = descriptor
-            case = _Case(json.loads(frame))
+            case = _Case(marshal.loads(frame))
             if case.calls and case.calls["expected"] is None:
                 channel = Channel(descriptor, keeper.confines.memory_bytes)
                 answer: dict[str, Any] = {"outputs": outputs(case, channel), "clean": True}
@@ -123,17 +127,17 @@ class Judge:
         if case.calls is not None:
             return plan_of_calls(case.calls)
         key = (case.prefix, case.setup, *case.tests)
-        if key in self._plans:
+        # A plan that depends on the code is good for this code alone.
+        general = not defines_builtin(case.code)
+        if general and key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
         trees = parse(case.sources)
-        names = own_builtins(trees, case.code)
         try:
-            plan: Plan | None = read_plan(trees, names)
+            plan: Plan | None = read_plan(trees, own_builtins(trees, case.code))
         except NotPlain:
             plan = None
-        # What depends on the code is good for this code alone.
-        if not names:
+        if general:
             self._plans[key] = plan
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
@@ -191,7 +195,13 @@ def _unreadable(error: BaseException) -> Ruling:
 
 def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
     """Send the player the code, and what of the set-up it may rely on."""
-    channel.send(marshal.dumps((remote, case.code, _preparation(case.setup))))
+    code: Any = case.code
+    if not case.apart and len(code) < LARGEST_CODE:
+        # Here the compiler finds its memory warm; in a fork it would copy a hundred pages first.
+        # What does not compile is left to the player, which says so.
+        with suppress(Exception):
+            code = compile(code, "<code>", "exec", dont_inherit=True)
+    channel.send(marshal.dumps((remote, code, _preparation(case.setup))))
 
 
 def _preparation(setup: str) -> str:

@@ -3,7 +3,8 @@
 The zygote forks one player for each sample, and hands it one end of a connection to the judge,
 which sends
 
-    remote, code, preparation     marshalled: whether requests follow, sources
+    remote, code, preparation     marshalled: whether requests follow, the sample as a source or
+                                  compiled, the source of its set-up
     the calls                     marshalled, or requests one by one
 
 and gets data back. What arrives from here is the sample's word: it is whatever a hostile program
@@ -59,7 +60,9 @@ def _play(channel: Channel) -> None:
     whoami, leave = os.getpid, os._exit
     myself, failure = whoami(), None
     try:
-        exec(compile(source, "<code>", "exec", dont_inherit=True), names)
+        if type(source) is str:
+            source = compile(source, "<code>", "exec", dont_inherit=True)
+        exec(source, names)
         if preparation:
             exec(compile(preparation, "<setup>", "exec", dont_inherit=True), names)
     except BaseException as error:
@@ -88,7 +91,8 @@ def warm_up() -> None:
     back, forth = os.pipe()
     channel = Channel(theirs, REQUEST_BYTES)
     calls = [("f", [[1, 2], "a", (1.5,)], {}, False), ("g", [], {}, False)]
-    channel.send(marshal.dumps((False, WARM_UP, "")), marshal.dumps(calls))
+    code = compile(WARM_UP, "<code>", "exec")
+    channel.send(marshal.dumps((False, code, "")), marshal.dumps(calls))
     os.close(theirs)
     player = _TwoPipes(ours, forth)
     with suppress(Ended):

@@ -68,13 +68,18 @@ def foreign_names(trees: list[ast.Module]) -> set[str]:
     return {name for name in used - bound if not hasattr(builtins, name)}
 
 
+def defines_builtin(code: str) -> set[str]:
+    """The names of builtins that a program's top level defines as functions or classes."""
+    return {name for name in DEFINITION.findall(code) if hasattr(builtins, name)}
+
+
 def own_builtins(trees: list[ast.Module], code: str) -> frozenset[str]:
     """Names of builtins that the sample defines and that are what the tests are about.
 
     They are so where the tests use no other name of the sample's, as for "write a function sum".
     Else a sample could put its own `sorted` around what the tests compare.
     """
-    defined = {name for name in DEFINITION.findall(code) if hasattr(builtins, name)}
+    defined = defines_builtin(code)
     if not defined or foreign_names(trees):
         return frozenset()
     return frozenset(name for tree in trees for name in _loaded(tree) if name in defined)
