@@ -4,7 +4,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,12 +12,10 @@ from scripts.lib.sandbox import model
 from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
 from scripts.lib.sandbox.model import Job, Limits, SandboxUnavailable, Verdict
 from scripts.lib.sandbox.selftest import broken_promise
-from scripts.lib.sandbox.worker import Worker, without_expected
+from scripts.lib.sandbox.worker import Task, Worker, without_expected
 
 # Jobs in the hands of each worker's queue: enough that none waits, few enough for large sources.
 JOBS_AHEAD = 4
-
-_Task = tuple[Callable[[Worker], Any], Future]
 
 
 class Sandbox:
@@ -45,7 +43,7 @@ class Sandbox:
             raise SandboxUnavailable(problem)
         self._limits = limits or Limits()
         self._size = workers or os.cpu_count() or 1
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         problems = []
         for candidate in candidates(level, accept_risk):
@@ -83,12 +81,8 @@ class Sandbox:
             if problem:
                 problem = f"{isolation.description} does not isolate here: {problem}"
             ready.set_result(problem)
-            while (task := self._tasks.get()) is not None:
-                function, future = task
-                try:
-                    future.set_result(function(worker))
-                except BaseException as error:
-                    future.set_exception(error)
+            if not problem:
+                worker.serve(self._tasks, self._size)
         except SandboxUnavailable as error:
             ready.set_result(str(error))
         except BaseException as error:
@@ -110,7 +104,7 @@ class Sandbox:
 
     def run(self, job: Job) -> Verdict:
         """The verdict on one job."""
-        return self._submit(lambda worker: worker.judge(job)).result()
+        return self._submit(job).result()
 
     def judge(self, jobs: Iterable[Job | Verdict]) -> Iterator[Verdict]:
         """The verdicts on jobs in their order, each as soon as it and all before it are known.
@@ -141,7 +135,7 @@ class Sandbox:
 
     def _given(self, job: Job | Verdict) -> Future:
         if isinstance(job, Job):
-            return self._submit(lambda worker: worker.judge(job))
+            return self._submit(job)
         known: Future = Future()
         known.set_result(job)
         return known
@@ -158,12 +152,12 @@ class Sandbox:
         Raises RuntimeError if the code or a call of the function fails.
         """
         job = Job("outputs", code, timeout=timeout, calls=without_expected(entry_point, inputs))
-        return self._submit(lambda worker: worker.outputs(job)).result()
+        return self._submit(job, outputs=True).result()
 
-    def _submit(self, function: Callable[[Worker], Any]) -> Future:
-        future: Future = Future()
-        self._tasks.put((function, future))
-        return future
+    def _submit(self, job: Job, outputs: bool = False) -> Future:
+        task = Task(job, Future(), outputs)
+        self._tasks.put(task)
+        return task.future
 
     def close(self) -> None:
         """End all workers and their jails, once they have come to the end of their samples."""
@@ -174,7 +168,7 @@ class Sandbox:
         self._threads = []
         with contextlib.suppress(queue.Empty):
             while task := self._tasks.get_nowait():
-                task[1].cancel()
+                task.future.cancel()
 
     def __enter__(self) -> "Sandbox":
         return self

@@ -1,12 +1,15 @@
-"""A worker: a jail of players and a jail of judges, and one sample at a time between them."""
+"""A worker: a jail of players, a jail of judges, and one sample after the other between them."""
 
 import marshal
 import re
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from scripts.lib.sandbox import model
@@ -23,16 +26,46 @@ from scripts.lib.sandbox.model import Calls, Job, Limits, Verdict
 GRACE_SECONDS = 10.0
 REASON_CHARACTERS = 300
 ATTEMPTS = 2
+# Tasks in the jails at a time.
+AHEAD = 2
+
+
+@dataclass
+class Task:
+    """A job on its way, and where its result goes: a verdict, or what its calls return."""
+
+    job: Job
+    future: Future
+    outputs: bool = False
+    # In the hands of a worker:
+    apart: bool = False
+    lost: int = 0
+    deadline: float = 0.0
+
+    @property
+    def with_numpy(self) -> bool:
+        texts = (self.job.code, self.job.setup, self.job.prefix, *_sources(self.job.tests))
+        return numpy_is_here() and any("numpy" in text for text in texts)
 
 
 class Worker:
-    """Judges one job at a time. It belongs to the thread that makes it."""
+    """Judges jobs one after the other. It belongs to the thread that makes it.
+
+    While one is judged the next is already in the jails, so that its player starts at once and its
+    tests are read in the meantime. Where something goes wrong, nobody knows which of the two it
+    was: both are judged again, alone, and what goes wrong then is charged to the one.
+    """
 
     def __init__(self, isolation: Isolation, limits: Limits) -> None:
         self.isolation = isolation
         self.limits = limits
         # By role and flavour, those with numpy only when the first job wants it.
         self._jails: dict[tuple[str, bool], Jail] = {}
+        # In the jails, in their order; and given back.
+        self._line: deque[Task] = deque()
+        self._waiting: deque[Task] = deque()
+        # How many are to be judged alone.
+        self._alone = 0
         try:
             self._start(False)
         except BaseException:
@@ -41,23 +74,34 @@ class Worker:
 
     def judge(self, job: Job) -> Verdict:
         """The verdict on a job. Raises SandboxUnavailable if no jail can be started any more."""
-        trouble = ""
-        for attempt in range(ATTEMPTS):
-            try:
-                # Whatever brought the judge down the first time gets one of its own.
-                return self._judge(job, apart=attempt > 0)
-            except JailLost:
-                trouble = "a jail died while it was judged"
-        return self._verdict(job, model.ERROR, trouble)
+        task = Task(job, Future())
+        self._waiting.append(task)
+        while not task.future.done():
+            self._launch_next(lambda: None)
+            self._land()
+        return task.future.result()
 
-    def outputs(self, job: Job) -> list[Any]:
-        """What a function returns for each of a job's calls. Raises RuntimeError if it does not."""
-        answer, ending = self._play(job, apart=False)
-        found = answer["outputs"] if answer else "came to no end"
-        if isinstance(found, str):
-            raise RuntimeError(f"{found} ({ending['how']})")
-        # A value that is no data is told from `None`, and no more.
-        return [codec.decode(structure, lambda tag, payload: object()) for structure in found]
+    def serve(self, tasks: SimpleQueue[Task | None], workers: int) -> None:
+        """Judge tasks until one of them is `None`.
+
+        workers: how many there are; none takes a task ahead that another one is free for.
+        """
+        more = True
+
+        def take() -> Task | None:
+            nonlocal more
+            if not more or (self._line and tasks.qsize() < workers):
+                return None
+            try:
+                task = tasks.get(block=not self._line)
+            except Empty:
+                return None
+            more = task is not None
+            return task
+
+        while more or self._line or self._waiting:
+            self._launch_next(take)
+            self._land()
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""
@@ -77,70 +121,135 @@ class Worker:
         for role in missing:
             self._jails[role, with_numpy].wait_until_ready()
 
-    def _end(self, role: str, with_numpy: bool) -> None:
-        self._jails.pop((role, with_numpy)).close()
+    def _end(self, *roles: str, with_numpy: bool) -> None:
+        for role in roles:
+            if jail := self._jails.pop((role, with_numpy), None):
+                jail.close()
 
-    def _judge(self, job: Job, apart: bool) -> Verdict:
-        ruling, ending = self._play(job, apart)
-        if ruling is None:
-            return self._verdict(job, model.TIMEOUT, "its judge had to be stopped", ending)
-        if ruling["verdict"] == AGAIN:
-            return self._judge(job, apart=True)
-        verdict, reason = ruling["verdict"], ruling["reason"]
-        seconds = job.timeout or self.limits.cpu_seconds
-        if verdict == LOST:
-            verdict, reason = _blame(ending["how"], seconds, self.limits)
-        elif verdict == model.PASS and ending["cpu"] > seconds:
-            verdict, reason = _blame("cpu", seconds, self.limits)
-        return self._verdict(job, verdict, reason, ending, ruling["assertions"])
+    def _seconds(self, task: Task) -> float:
+        return task.job.timeout or self.limits.cpu_seconds
 
-    def _play(self, job: Job, apart: bool) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """The judge's ruling, `None` if it is stuck, and the ending of the sample's process.
+    def _launch_next(self, take: Callable[[], Task | None]) -> None:
+        """Bring tasks into the jails, as many as there may be at a time."""
+        while len(self._line) < (1 if self._alone else AHEAD):
+            if not self._waiting:
+                task = take()
+                if task is None:
+                    return
+                self._waiting.append(task)
+            task = self._waiting[0]
+            if self._line and (task.apart or task.with_numpy != self._line[0].with_numpy):
+                return
+            self._waiting.popleft()
+            self._launch(task)
 
-        Raises JailLost if a jail died; it is replaced by the next call.
-        """
-        texts = (job.code, job.setup, job.prefix, *_sources(job.tests))
-        with_numpy = numpy_is_here() and any("numpy" in text for text in texts)
-        self._start(with_numpy)
-        players, judges = self._jails[PLAYERS, with_numpy], self._jails[JUDGES, with_numpy]
-        seconds = job.timeout or self.limits.cpu_seconds
-        ours, theirs = socket.socketpair()
-        started = time.monotonic()
+    def _launch(self, task: Task) -> None:
+        if task.lost == ATTEMPTS:
+            reason = "a jail died while it was judged"
+            self._settle(task, self._verdict(task.job, model.ERROR, reason))
+            return
+        try:
+            self._start(task.with_numpy)
+            seconds, ours, theirs = self._seconds(task), *socket.socketpair()
+            message = _message(task.job, seconds, task.apart or task.lost > 0)
+        except Exception as error:
+            self._fail(task, error)
+            return
+        self._line.append(task)
+        task.deadline = time.monotonic() + wall_limit(seconds) + GRACE_SECONDS
         try:
             with ours, theirs:
-                judges.send(_message(job, seconds, apart), ours.fileno())
-                players.send(str(seconds).encode(), theirs.fileno())
-            deadline = started + wall_limit(seconds) + GRACE_SECONDS
-            ruling = None
-            try:
-                ruling = judges.receive(deadline)
-            except JailLost as lost:
-                if not lost.late:
-                    raise
-                self._end(JUDGES, with_numpy)
-            players.send(STOP)
-            ending = self._ending(players, with_numpy, started)
+                self._jails[JUDGES, task.with_numpy].send(message, ours.fileno())
+                self._jails[PLAYERS, task.with_numpy].send(str(seconds).encode(), theirs.fileno())
         except JailLost:
-            # The other jail has half of a sample, too.
-            self._end(PLAYERS, with_numpy)
-            if (JUDGES, with_numpy) in self._jails:
-                self._end(JUDGES, with_numpy)
-            raise
-        if ruling and not ruling["clean"]:
-            self._end(JUDGES, with_numpy)
-        return ruling, ending
+            self._give_back()
 
-    def _ending(self, players: Jail, with_numpy: bool, started: float) -> dict[str, Any]:
+    def _land(self) -> None:
+        """Wait for the end of the task that is first in line."""
+        if not self._line:
+            return
+        task = self._line[0]
+        with_numpy = task.with_numpy
+        players, judges = self._jails[PLAYERS, with_numpy], self._jails[JUDGES, with_numpy]
         try:
-            ending = players.receive(time.monotonic() + GRACE_SECONDS)
+            ruling, stuck = self._hear(judges, task.deadline)
+            players.send(STOP)
+            ending, frozen = self._hear(players, time.monotonic() + GRACE_SECONDS)
+        except JailLost:
+            self._give_back()
+            return
+        if (stuck or frozen) and len(self._line) > 1:
+            self._give_back()
+            return
+        self._line.popleft()
+        self._alone = max(0, self._alone - 1)
+        if stuck or not ruling["clean"]:
+            self._end(JUDGES, with_numpy=with_numpy)
+        if frozen or not ending["clean"]:
+            self._end(PLAYERS, with_numpy=with_numpy)
+        if self._line:
+            if len(self._jails) < 2 or not self._both_run(with_numpy):
+                # The next one was half in a jail that is gone.
+                self._give_back(charge=False)
+            else:
+                limit = wall_limit(self._seconds(self._line[0]))
+                self._line[0].deadline = time.monotonic() + limit + GRACE_SECONDS
+        self._decide(task, ruling, ending or {"how": "wall", "cpu": 0.0, "wall": 0.0})
+
+    def _both_run(self, with_numpy: bool) -> bool:
+        return all((role, with_numpy) in self._jails for role in (PLAYERS, JUDGES))
+
+    def _hear(self, jail: Jail, deadline: float) -> tuple[Any, bool]:
+        """A jail's answer, and whether it is stuck. Raises JailLost if it died."""
+        try:
+            return jail.receive(deadline), False
         except JailLost as lost:
             if not lost.late:
                 raise
-            wall = time.monotonic() - started
-            ending = {"how": "wall", "cpu": 0.0, "wall": wall, "clean": False}
-        if not ending["clean"]:
-            self._end(PLAYERS, with_numpy)
-        return ending
+            return None, True
+
+    def _give_back(self, charge: bool = True) -> None:
+        """Take everything out of the jails, which end, to be judged again."""
+        if charge and len(self._line) == 1:
+            self._line[0].lost += 1
+        self._alone = len(self._line)
+        self._end(PLAYERS, JUDGES, with_numpy=self._line[0].with_numpy)
+        self._waiting.extendleft(reversed(self._line))
+        self._line.clear()
+
+    def _decide(self, task: Task, ruling: dict[str, Any] | None, ending: dict[str, Any]) -> None:
+        """Give a task its result, or another turn."""
+        job, seconds = task.job, self._seconds(task)
+        if task.outputs:
+            self._give_outputs(task, ruling["outputs"] if ruling else "came to no end", ending)
+        elif ruling is None:
+            reason = "its judge had to be stopped"
+            self._settle(task, self._verdict(job, model.TIMEOUT, reason, ending))
+        elif ruling["verdict"] == AGAIN:
+            task.apart = True
+            self._waiting.append(task)
+        else:
+            verdict, reason = ruling["verdict"], ruling["reason"]
+            if verdict == LOST:
+                verdict, reason = _blame(ending["how"], seconds, self.limits)
+            elif verdict == model.PASS and ending["cpu"] > seconds:
+                verdict, reason = _blame("cpu", seconds, self.limits)
+            found = self._verdict(job, verdict, reason, ending, ruling["assertions"])
+            self._settle(task, found)
+
+    def _give_outputs(self, task: Task, found: Any, ending: dict[str, Any]) -> None:
+        if isinstance(found, str):
+            self._fail(task, RuntimeError(f"{found} ({ending['how']})"))
+            return
+        # A value that is no data is told from `None`, and no more.
+        values = [codec.decode(structure, lambda tag, payload: object()) for structure in found]
+        self._settle(task, values)
+
+    def _settle(self, task: Task, result: Any) -> None:
+        task.future.set_result(result)
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        task.future.set_exception(error)
 
     def _verdict(
         self,

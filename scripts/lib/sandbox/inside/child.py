@@ -87,8 +87,8 @@ def apply_limits(confines: Confines) -> None:
 class Keeper:
     """Forks children, one at a time, and ends them.
 
-    control: the descriptor on which the supervisor sends; when something arrives there or it is
-        closed, the child is over. confine: called in each child, where no jail confines it already.
+    control: the descriptor on which the supervisor sends. confine: called in each child, where no
+        jail confines it already.
     """
 
     def __init__(
@@ -104,12 +104,18 @@ class Keeper:
         self._looks = [_look(path) for path in confines.scratch]
 
     def run(
-        self, body: Callable[[], None], cpu_seconds: float, given: list[int], result: int = -1
+        self,
+        body: Callable[[], None],
+        cpu_seconds: float,
+        given: list[int],
+        heard: Callable[[], bool],
+        result: int = -1,
     ) -> Ending:
         """Fork a child that executes `body`, wait for its end, wipe out whatever it has started.
 
-        given: descriptors that are the child's from now on. result: one from which something can be
-        read, or nothing any more, when the child has done its work.
+        given: descriptors that are the child's from now on. heard: called when the supervisor has
+        sent something; whether it wants the child stopped. result: a descriptor from which
+        something can be read, or nothing any more, when the child has done its work.
         """
         started = time.monotonic()
         child = os.fork()
@@ -119,7 +125,7 @@ class Keeper:
             os.close(descriptor)
         if result >= 0:
             self._poll.register(result, select.POLLIN)
-        how, used = self._wait(child, started, cpu_seconds)
+        how, used = self._wait(child, started, cpu_seconds, heard)
         if result >= 0:
             self._poll.unregister(result)
         more, alone = self._kill_the_rest()
@@ -143,13 +149,16 @@ class Keeper:
         finally:
             leave(1)
 
-    def _wait(self, child: int, started: float, cpu_seconds: float) -> tuple[str, float]:
+    def _wait(
+        self, child: int, started: float, cpu_seconds: float, heard: Callable[[], bool]
+    ) -> tuple[str, float]:
         """How the child ended, and the processor seconds that it and its reaped children took."""
         deadline, how = started + wall_limit(cpu_seconds), ""
         while not how:
-            if self._poll.poll(LOOK_SECONDS * 1000):
-                how = "stopped"
-                break
+            if ready := self._poll.poll(LOOK_SECONDS * 1000):
+                if ready[0][0] != self._control or heard():
+                    how = "stopped"
+                continue
             # A child that dies is missed by the judge, who has us stopped, long before this; unless
             # something that it has started keeps its connection open.
             pid, status, usage = os.wait4(child, os.WNOHANG)

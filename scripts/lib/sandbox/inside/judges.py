@@ -9,9 +9,10 @@ import ast
 import json
 import marshal
 import os
+import select
 import sys
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -45,10 +46,6 @@ REASON_CHARACTERS = 600
 UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
 
 
-class NotHere(Exception):
-    """This sample needs a judge of its own."""
-
-
 class _Case:
     """A job as it arrives.
 
@@ -56,7 +53,7 @@ class _Case:
     apart: whether it is to be judged in a fork, whatever the tests are.
     """
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, message: dict[str, Any], descriptor: int) -> None:
         self.code: str = message["code"]
         self.tests: list[str] = message["tests"]
         self.setup: str = message["setup"]
@@ -64,6 +61,13 @@ class _Case:
         self.calls: dict[str, Any] | None = message["calls"]
         self.apart: bool = message["apart"]
         self.cpu_seconds: float = message["cpu_seconds"]
+        self.descriptor = descriptor
+        # Found out by `Judge.prepare`: the plan, `None` where there is none, or why the tests
+        # cannot be read; and the code, compiled if it compiles.
+        self.prepared = False
+        self.plan: Plan | None = None
+        self.unreadable: Exception | None = None
+        self.program: Any = self.code
 
     @property
     def sources(self) -> list[str]:
@@ -73,22 +77,20 @@ class _Case:
 def main() -> None:
     """Serve the supervisor until it goes."""
     keeper, control = start(json.loads(sys.argv[1]), lambda: None)
-    judge = Judge(keeper)
+    judge = Judge(keeper, control)
     last = -1
     try:
         while True:
-            frame, descriptor = receive_message(control)
+            case = judge.next_case()
             if last >= 0:
                 # Not before: its player would come to life again to end itself.
                 os.close(last)
-            assert descriptor is not None
-            last = descriptor
-            case = _Case(marshal.loads(frame))
+            last = case.descriptor
             if case.calls and case.calls["expected"] is None:
-                channel = Channel(descriptor, keeper.confines.memory_bytes)
+                channel = Channel(case.descriptor, keeper.confines.memory_bytes)
                 answer: dict[str, Any] = {"outputs": outputs(case, channel), "clean": True}
             else:
-                ruling, clean = judge.judge(case, descriptor)
+                ruling, clean = judge.judge(case)
                 answer = {**ruling._asdict(), "clean": clean}
             send_message(control, json.dumps(answer).encode())
     except (Ended, OSError):
@@ -96,31 +98,64 @@ def main() -> None:
 
 
 class Judge:
-    """Judges one sample after the other."""
+    """Judges one sample after the other; while one is played, it prepares for the next."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, control: Any) -> None:
         self._keeper = keeper
+        self._control = control
+        self._waiting: deque[_Case] = deque()
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
         self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
 
-    def judge(self, case: _Case, descriptor: int) -> tuple[Ruling, bool]:
-        """The ruling on a case, and whether the jail is as clean as before."""
-        if not case.apart:
-            try:
-                return self._judge_here(case, descriptor), True
-            except NotHere:
-                pass
-        return self._judge_apart(case, descriptor)
+    def next_case(self) -> _Case:
+        """The next case; waits for it. Raises Ended."""
+        if not self._waiting:
+            self._receive()
+        return self._waiting.popleft()
 
-    def _judge_here(self, case: _Case, descriptor: int) -> Ruling:
+    def _receive(self) -> None:
+        frame, descriptor = receive_message(self._control)
+        assert descriptor is not None
+        self._waiting.append(_Case(marshal.loads(frame), descriptor))
+
+    def _heard(self) -> bool:
+        self._receive()
+        return False
+
+    def _look_ahead(self) -> None:
+        """Use the time that a player takes."""
+        if not self._waiting and self._poll.poll(0):
+            self._receive()
+            self._prepare(self._waiting[0])
+
+    def _prepare(self, case: _Case) -> None:
+        """Read the tests of a case, and compile its code."""
+        if case.prepared or case.apart:
+            return
+        case.prepared = True
         if case.calls is None and sum(map(len, case.sources)) > LARGEST_SOURCE:
-            raise NotHere
+            return
         try:
-            plan = self._plan(case)
+            case.plan = self._plan(case)
         except UNREADABLE as error:
-            return _unreadable(error)
-        if plan is None:
-            raise NotHere
-        return judge_plainly(Channel(descriptor, PLAIN_REPLY_BYTES), case, plan)
+            case.unreadable = error
+            return
+        if len(case.code) < LARGEST_CODE:
+            # Here the compiler finds its memory warm; a fork would copy a hundred pages first.
+            # What does not compile is left to the player, which says so.
+            with suppress(Exception):
+                case.program = compile(case.code, "<code>", "exec", dont_inherit=True)
+
+    def judge(self, case: _Case) -> tuple[Ruling, bool]:
+        """The ruling on a case, and whether the jail is as clean as before."""
+        self._prepare(case)
+        if case.unreadable:
+            return _unreadable(case.unreadable), True
+        if case.plan:
+            channel = Channel(case.descriptor, PLAIN_REPLY_BYTES)
+            return judge_plainly(channel, case, case.plan, self._look_ahead), True
+        return self._judge_apart(case)
 
     def _plan(self, case: _Case) -> Plan | None:
         """The plan for a case, `None` if its tests have to be executed."""
@@ -143,19 +178,18 @@ class Judge:
                 self._plans.popitem(last=False)
         return plan
 
-    def _judge_apart(self, case: _Case, descriptor: int) -> tuple[Ruling, bool]:
+    def _judge_apart(self, case: _Case) -> tuple[Ruling, bool]:
         reader, writer = os.pipe()
-
         # The largest inputs of EvalPlus make a function return hundreds of megabytes.
         limit = REPLY_BYTES if case.calls is None else self._keeper.confines.memory_bytes
 
         def judge() -> None:
             os.close(reader)
-            ruling = _ruling_apart(case, Channel(descriptor, limit))
+            ruling = _ruling_apart(case, Channel(case.descriptor, limit))
             os.write(writer, json.dumps(ruling).encode())
             os._exit(0)
 
-        ending = self._keeper.run(judge, case.cpu_seconds, [writer], result=reader)
+        ending = self._keeper.run(judge, case.cpu_seconds, [writer], self._heard, result=reader)
         said = os.read(reader, 4096)
         os.close(reader)
         try:
@@ -195,13 +229,7 @@ def _unreadable(error: BaseException) -> Ruling:
 
 def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
     """Send the player the code, and what of the set-up it may rely on."""
-    code: Any = case.code
-    if not case.apart and len(code) < LARGEST_CODE:
-        # Here the compiler finds its memory warm; in a fork it would copy a hundred pages first.
-        # What does not compile is left to the player, which says so.
-        with suppress(Exception):
-            code = compile(code, "<code>", "exec", dont_inherit=True)
-    channel.send(marshal.dumps((remote, code, _preparation(case.setup))))
+    channel.send(marshal.dumps((remote, case.program, _preparation(case.setup))))
 
 
 def _preparation(setup: str) -> str:
@@ -266,16 +294,20 @@ def outputs(case: _Case, channel: Channel) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-def judge_plainly(channel: Channel, case: _Case, plan: Plan) -> Ruling:
+def judge_plainly(
+    channel: Channel, case: _Case, plan: Plan, meanwhile: Callable[[], None] = lambda: None
+) -> Ruling:
     """Send a player its sample and what it is to call, and check what it returns.
 
     `AGAIN` where the replies are too large for this process, or objects that are no data.
+    meanwhile: called while the player is at work.
     """
     resolve = _refuse if case.calls is None else _opaque
     asserted = at = 0
     try:
         send_sample(channel, case, remote=False)
         channel.send(plan.calls)
+        meanwhile()
         replies = _replies(channel)
         _check_ready(next(replies))
         for at, check in enumerate(plan.checks, 1):
