@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from scripts.lib.sandbox import model
 from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
 from scripts.lib.sandbox.model import Job, Limits, SandboxUnavailable, Verdict
 from scripts.lib.sandbox.selftest import broken_promise
@@ -45,6 +44,7 @@ class Sandbox:
         self._size = workers or os.cpu_count() or 1
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
         problems = []
         for candidate in candidates(level, accept_risk):
             problem = candidate if isinstance(candidate, str) else self._open(candidate)
@@ -77,6 +77,7 @@ class Sandbox:
         worker = None
         try:
             worker = Worker(isolation, self._limits)
+            self._workers.append(worker)
             problem = broken_promise(worker.judge, worker.facts(), isolation.level, self._limits)
             if problem:
                 problem = f"{isolation.description} does not isolate here: {problem}"
@@ -165,18 +166,17 @@ class Sandbox:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
-        self._threads = []
-        with contextlib.suppress(queue.Empty):
-            while task := self._tasks.get_nowait():
-                task.future.cancel()
+        self._threads, self._workers = [], []
 
     def __enter__(self) -> "Sandbox":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind:
+            # Whoever leaves by an exception, Ctrl-C for one, waits for no sample.
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._tasks.get_nowait()
+            for worker in self._workers:
+                worker.abort()
         self.close()
-
-
-def is_sample_verdict(verdict: Verdict) -> bool:
-    """Whether a verdict says something about the sample, and not about the executor."""
-    return verdict.verdict != model.ERROR

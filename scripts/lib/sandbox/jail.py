@@ -87,15 +87,20 @@ class Jail:
         except (Ended, OSError):
             raise JailLost(late=False) from None
 
+    def kill(self) -> None:
+        """Kill everything in the jail, which stays to be closed."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                # bubblewrap takes the jail down with it; without it, the group is what there is.
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> str:
         """End the jail, whatever runs in it; the last line of what it had to say."""
         self._control.close()
         assert self._process.stderr
         # Once only: when the process is reaped, its number may be that of somebody else.
         if not self._process.stderr.closed:
-            with contextlib.suppress(ProcessLookupError):
-                # bubblewrap takes the jail down with it; without it, the group is what there is.
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
             _, messages = self._process.communicate()
             self._last_words = last_line(messages.decode(errors="replace"))
             self._launch.remove()

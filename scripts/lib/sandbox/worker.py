@@ -66,6 +66,7 @@ class Worker:
         self._waiting: deque[Task] = deque()
         # How many are to be judged alone.
         self._alone = 0
+        self._aborted = False
         try:
             self._start(False)
         except BaseException:
@@ -99,13 +100,19 @@ class Worker:
             more = task is not None
             return task
 
-        while more or self._line or self._waiting:
+        while (more or self._line or self._waiting) and not self._aborted:
             self._launch_next(take)
             self._land()
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""
         return [jail.facts for jail in self._jails.values()]
+
+    def abort(self) -> None:
+        """Have the worker's thread stop, whatever runs in its jails; any thread may ask for it."""
+        self._aborted = True
+        for jail in list(self._jails.values()):
+            jail.kill()
 
     def close(self) -> None:
         """End the jails."""
