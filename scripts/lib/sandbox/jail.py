@@ -16,6 +16,8 @@ from scripts.lib.sandbox.levels import Launch
 from scripts.lib.sandbox.model import SandboxUnavailable
 
 START_SECONDS = 30.0
+# A process that the kernel does not end in this time is left to it.
+DEATH_SECONDS = 5.0
 
 
 class JailLost(Exception):
@@ -35,8 +37,13 @@ class Jail:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._control, theirs = socket.socketpair()
+        self._first_process = -1
+        self._information, information = os.pipe()
         number = theirs.fileno()
-        command = [part.replace("{control}", str(number)) for part in launch.command]
+        command = [
+            part.replace("{control}", str(number)).replace("{information}", str(information))
+            for part in launch.command
+        ]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -45,7 +52,7 @@ class Jail:
                 stderr=subprocess.PIPE,
                 env=launch.environment,
                 cwd=launch.environment["HOME"] if launch.scratch else "/",
-                pass_fds=[number, *launch.descriptors],
+                pass_fds=[number, information, *launch.descriptors],
                 # Ctrl-C is for us: a sample that is running ends by itself, with its true verdict.
                 start_new_session=True,
             )
@@ -55,6 +62,7 @@ class Jail:
             raise SandboxUnavailable(f"{command[0]} does not run ({error})") from None
         finally:
             theirs.close()
+            os.close(information)
             launch.close()
         self._poll = select.poll()
         self._poll.register(self._control, select.POLLIN)
@@ -70,6 +78,7 @@ class Jail:
             if lost.late:
                 message = f"nothing was heard of it for {START_SECONDS:g} s"
             raise SandboxUnavailable(f"the jail does not start ({message}); {remedy}") from None
+        self._first_process = _opened(os.read(self._information, 4096))
 
     def send(self, message: bytes, descriptor: int | None = None) -> None:
         """Send a message and a descriptor. Raises JailLost."""
@@ -91,8 +100,12 @@ class Jail:
         """Kill everything in the jail, which stays to be closed."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                # bubblewrap takes the jail down with it; without it, the group is what there is.
                 os.killpg(self._process.pid, signal.SIGKILL)
+        if self._first_process >= 0:
+            # bubblewrap, who has dropped its privileges, may not take it down when it is another
+            # user's; the kernel ends the namespace with its first process.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_process, signal.SIGKILL)
 
     def close(self) -> str:
         """End the jail, whatever runs in it; the last line of what it had to say."""
@@ -103,5 +116,21 @@ class Jail:
             self.kill()
             _, messages = self._process.communicate()
             self._last_words = last_line(messages.decode(errors="replace"))
+            if self._first_process >= 0:
+                death = select.poll()
+                death.register(self._first_process, select.POLLIN)
+                death.poll(DEATH_SECONDS * 1000)
+                os.close(self._first_process)
+            os.close(self._information)
+            self._first_process = -1
             self._launch.remove()
         return self._last_words
+
+
+def _opened(information: bytes) -> int:
+    """A descriptor of the jail's first process, by what bubblewrap says; -1 where there is none."""
+    try:
+        return os.pidfd_open(json.loads(information)["child-pid"])
+    except (ValueError, KeyError, OSError):
+        # No bubblewrap, or Linux before 5.3.
+        return -1

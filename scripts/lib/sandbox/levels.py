@@ -57,9 +57,10 @@ DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
 class Launch:
     """What starts one jail.
 
-    command: with {control}, the number of the descriptor of the connection to the supervisor,
-        to be filled in by `str.replace`; remedy: what to do if the jail does not start;
-        descriptors: open ones that it needs, closed by `close`; scratch: a folder of the host.
+    command: {control} in it is to be filled in by `str.replace` with the number of the descriptor of
+        the connection to the supervisor, {information} with that of one that bubblewrap writes to.
+    remedy: what to do if the jail does not start.
+    descriptors: open ones that it needs, closed by `close`. scratch: a folder of the host.
     """
 
     command: list[str]
@@ -123,7 +124,7 @@ class Isolation:
         jail = bubblewrap.command_line(
             self.bwrap, self.level == FULL, as_root, limits.tmp_bytes, binds
         )
-        command = [*jail, "--seccomp", str(program), "--"]
+        command = [*jail, "--seccomp", str(program), "--info-fd", "{information}", "--"]
         command += _python(role, JAIL_HOME, [JAIL_PACKAGES] if packages else [], arguments)
         return Launch(command, ENVIRONMENT, bubblewrap.ENABLE, [program])
 
