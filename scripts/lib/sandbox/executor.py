@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
-from scripts.lib.sandbox.model import Job, Limits, SandboxUnavailable, Verdict
+from scripts.lib.sandbox.model import Calls, Job, Limits, SandboxUnavailable, Verdict
 from scripts.lib.sandbox.selftest import broken_promise
-from scripts.lib.sandbox.worker import Task, Worker, without_expected
+from scripts.lib.sandbox.worker import Task, Worker
 
 # Jobs in the hands of each worker's queue: enough that none waits, few enough for large sources.
 JOBS_AHEAD = 4
@@ -152,7 +152,7 @@ class Sandbox:
 
         Raises RuntimeError if the code or a call of the function fails.
         """
-        job = Job("outputs", code, timeout=timeout, calls=without_expected(entry_point, inputs))
+        job = Job("outputs", code, timeout=timeout, calls=Calls(entry_point, inputs, ()))
         return self._submit(job, outputs=True).result()
 
     def _submit(self, job: Job, outputs: bool = False) -> Future:

@@ -57,8 +57,8 @@ DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
 class Launch:
     """What starts one jail.
 
-    command: {control} in it is to be filled in by `str.replace` with the number of the descriptor of
-        the connection to the supervisor, {information} with that of one that bubblewrap writes to.
+    command: {control} in it is to be replaced by the number of the descriptor of the connection to
+        the supervisor, {information} by that of one that bubblewrap writes to.
     remedy: what to do if the jail does not start.
     descriptors: open ones that it needs, closed by `close`. scratch: a folder of the host.
     """

@@ -48,6 +48,10 @@ class Calls:
     atol: float = 0.0
     benchmark: str = ""
 
+    def __post_init__(self) -> None:
+        if self.expected and len(self.expected) != len(self.inputs):
+            raise ValueError(f"{len(self.inputs)} inputs, {len(self.expected)} expected values")
+
 
 @dataclass(frozen=True)
 class Job:

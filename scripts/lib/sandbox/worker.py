@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -157,8 +157,9 @@ class Worker:
             return
         try:
             self._start(task.with_numpy)
-            seconds, ours, theirs = self._seconds(task), *socket.socketpair()
-            message = _message(task.job, seconds, task.apart or task.lost > 0)
+            seconds = self._seconds(task)
+            message = _message(task, seconds)
+            ours, theirs = socket.socketpair()
         except Exception as error:
             self._fail(task, error)
             return
@@ -282,29 +283,30 @@ def _sources(tests: str | Sequence[str]) -> list[str]:
     return [tests] if isinstance(tests, str) else list(tests)
 
 
-def _message(job: Job, seconds: float, apart: bool) -> bytes:
+def _message(task: Task, seconds: float) -> bytes:
+    """A job as `inside.judges` takes it. Raises ValueError or codec.NotData for a broken one."""
+    job = task.job
     return marshal.dumps(
         {
             "code": job.code,
             "tests": _sources(job.tests),
             "setup": job.setup,
             "prefix": job.prefix,
-            "calls": _calls(job.calls),
+            "calls": _calls(job.calls) if job.calls else None,
+            "outputs": task.outputs,
             "cpu_seconds": seconds,
-            "apart": apart,
+            # Whatever brought the judge down the first time gets one of its own.
+            "apart": task.apart or task.lost > 0,
         }
     )
 
 
-def _calls(calls: Calls | None) -> dict[str, Any] | None:
-    if calls is None:
-        return None
-    # An object that is no data is equal to nothing.
-    expected = [codec.encode(value, lambda _: {"object": None}) for value in calls.expected]
+def _calls(calls: Calls) -> dict[str, Any]:
     return {
         "entry_point": calls.entry_point,
         "inputs": [codec.encode(list(arguments)) for arguments in calls.inputs],
-        "expected": expected or None,
+        # An object that is no data is equal to nothing.
+        "expected": [codec.encode(value, lambda _: {"object": None}) for value in calls.expected],
         "atol": calls.atol,
         "benchmark": calls.benchmark,
     }
@@ -334,8 +336,3 @@ def _one_line(reason: str) -> str:
     """A reason on one printable line, without the addresses that differ from run to run."""
     line = re.sub(r"\b0x[0-9a-f]{6,}", "0x...", " ".join(reason.split()))
     return "".join(c if c.isprintable() else "?" for c in line)[:REASON_CHARACTERS]
-
-
-def without_expected(entry_point: str, inputs: Sequence[Sequence[Any]]) -> Calls:
-    """Calls of which only the returned values are wanted."""
-    return replace(Calls(entry_point, inputs, ()), expected=())
