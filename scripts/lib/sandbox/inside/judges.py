@@ -133,7 +133,7 @@ class Judge:
 
     def _prepare(self, case: _Case) -> None:
         """Read the tests of a case, and compile its code."""
-        if case.prepared or case.apart:
+        if case.prepared or case.apart or case.outputs:
             return
         case.prepared = True
         if case.calls is None and sum(map(len, case.sources)) > LARGEST_SOURCE:
