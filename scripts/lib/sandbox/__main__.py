@@ -20,6 +20,7 @@ from scripts.lib.sandbox.executor import Sandbox
 from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.sandbox.model import ERROR, Job, Limits, SandboxUnavailable, Verdict
 
+LONGEST_TIMEOUT = 86_400
 FIELDS = {"id", "code", "tests", "setup", "prefix", "timeout"}
 
 
@@ -42,8 +43,8 @@ def read_job(line: str) -> Job:
             raise NotAJob(f"key {name!r} is missing")
     timeout = fields.get("timeout")
     seconds = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (seconds and 0 < timeout < float("inf")):
-        raise NotAJob(f"key 'timeout': {timeout!r} is no number of seconds above 0")
+    if timeout is not None and not (seconds and 0 < timeout <= LONGEST_TIMEOUT):
+        raise NotAJob(f"key 'timeout': {timeout!r} is no number of seconds from 0 to a day")
     for name in ("code", "setup", "prefix"):
         if not isinstance(fields.get(name) or "", str):
             raise NotAJob(f"key {name!r}: not a string")

@@ -16,6 +16,8 @@ from scripts.lib.sandbox.levels import Launch
 from scripts.lib.sandbox.model import SandboxUnavailable
 
 START_SECONDS = 30.0
+# What poll(2) takes, in milliseconds, is an int.
+LONGEST_POLL = 2_000_000.0
 # A process that the kernel does not end in this time is left to it.
 DEATH_SECONDS = 5.0
 
@@ -89,7 +91,8 @@ class Jail:
 
     def receive(self, deadline: float) -> Any:
         """The next message, decoded. Raises JailLost."""
-        if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        left = min(max(0.0, deadline - time.monotonic()), LONGEST_POLL)
+        if not self._poll.poll(left * 1000):
             raise JailLost(late=True)
         try:
             return json.loads(receive_message(self._control)[0].decode())

@@ -46,6 +46,11 @@ F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETPIPE_SZ, F_NOTIFY = 8, 10, 15, 1031, 1026
 # The kernel looks at the lower half of these arguments alone.
 INT = 0xFFFFFFFF
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+SIGCHLD = 17
+ATTRIBUTES = (
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
+    "utimes", "utimensat", "futimesat", "flock",
+)  # fmt: skip
 SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 
 
@@ -54,7 +59,8 @@ def filter_program(sockets: bool, signals: bool) -> bytes:
     """The filter as the kernel takes it, for the machine's architecture.
 
     sockets: whether a sample may make any; only where it has a network namespace of its own.
-    signals: whether it may send any; only where it has a PID namespace of its own.
+    signals: whether it may send any, and change attributes of files; only where it has namespaces
+        of its own, because Landlock covers neither.
 
     Raises SandboxUnavailable where libseccomp is missing.
     """
@@ -99,8 +105,10 @@ def filter_program(sockets: bool, signals: bool) -> bytes:
     else:
         for name in ("socket", "connect", "bind", "listen"):
             rule(refuse, name)
+    # Children of a process that ignores their end are missing in its processor time.
+    rule(refuse, "rt_sigaction", (0, pyseccomp.EQ, SIGCHLD), (1, pyseccomp.NE, 0))
     if not signals:
-        for name in SIGNALS:
+        for name in (*SIGNALS, *ATTRIBUTES):
             rule(refuse, name)
     with tempfile.TemporaryFile() as file:
         made.export_bpf(file)

@@ -101,8 +101,16 @@ class Worker:
             return task
 
         while (more or self._line or self._waiting) and not self._aborted:
-            self._launch_next(take)
-            self._land()
+            try:
+                self._launch_next(take)
+                self._land()
+            except Exception as error:
+                # Whatever it was, what is in the jails now belongs to nobody.
+                for task in self._line:
+                    self._fail(task, error)
+                self._line.clear()
+                for with_numpy in (False, True):
+                    self._end(PLAYERS, JUDGES, with_numpy=with_numpy)
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""

@@ -5,15 +5,18 @@ PID namespace, which inherits every orphan). It imports only what is cheap to fo
 """
 
 import os
+import re
 import resource
 import select
 import time
 from _signal import SIG_IGN, SIGINT, SIGKILL, SIGXCPU, default_int_handler, signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 CPU_TICKS = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Memory of a process that is no file's: its own, and what it shares with others.
+RESIDENT = re.compile(r"^Rss(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
 OUT_OF_TIME = f"signal {int(SIGXCPU)}"
 # How often a child that takes its time is looked at.
 LOOK_SECONDS = 0.05
@@ -140,6 +143,11 @@ class Keeper:
         try:
             signal(SIGINT, default_int_handler)
             os.close(self._control)
+            # Of its own: flags and locks of an open file are those of everybody who has it.
+            null = os.open("/dev/null", os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(null, descriptor)
+            os.close(null)
             # Behind the keeper's own clock, for the case that it is disturbed.
             seconds = int(cpu_seconds) + 2
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -178,13 +186,13 @@ class Keeper:
         cpu = memory = 0.0
         for pid in self._processes():
             try:
-                with open(f"/proc/{pid}/stat", "rb") as stat, open(f"/proc/{pid}/statm") as pages:
+                with open(f"/proc/{pid}/stat", "rb") as stat, open(f"/proc/{pid}/status") as status:
                     fields = stat.read().rpartition(b")")[2].split()
-                    resident, shared = pages.read().split()[1:3]
+                    resident = [int(size) for size in RESIDENT.findall(status.read())]
             except (OSError, ValueError):
                 continue
             cpu += sum(map(int, fields[11:15])) / CPU_TICKS
-            memory += (int(resident) - int(shared)) * PAGE_BYTES
+            memory += 1024 * sum(resident)
         if cpu > cpu_seconds:
             return "cpu"
         return "memory" if memory > self.confines.memory_bytes else ""
@@ -209,7 +217,8 @@ class Keeper:
                     return used, True
             else:
                 for pid in self._processes():
-                    os.kill(pid, SIGKILL)
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, SIGKILL)
             try:
                 while True:
                     # Whatever is alive has been sent its end: this waits for no one's pleasure.

@@ -37,7 +37,9 @@ from .zygote import start
 
 TIMEOUT, AGAIN = "timeout", "again"
 # What this process takes of one sample's replies; a fork takes more.
-PLAIN_REPLY_BYTES = 4 << 20
+PLAIN_REPLY_BYTES = 256 << 10
+# Types whose values are small where they cross, and may be endless where something is done to them.
+ENDLESS = frozenset({"range", "Decimal", "Fraction", "object"})
 PLANS_KEPT = 256
 # Longer code is compiled by its player. One that brings the compiler down is judged again, apart.
 LARGEST_CODE = 50_000
@@ -314,7 +316,13 @@ def judge_plainly(
         _check_ready(next(replies))
         for at, check in enumerate(plan.checks, 1):
             values = [_value(next(replies), resolve) for _ in range(check.calls)]
-            if not check.holds(*values):
+            try:
+                holds = check.holds(*values)
+            except Exception as error:
+                if check.calls:
+                    raise
+                return Ruling(BAD_TESTS, f"{type(error).__name__}: {error}", asserted)
+            if not holds:
                 return Ruling(FAIL, f"does not hold: {_shown(plan, at)}", asserted)
             asserted += bool(check.calls)
     except Ended:
@@ -371,10 +379,18 @@ def _check_ready(reply: Any) -> None:
 def _value(reply: Any, resolve: codec.Resolve) -> Any:
     match reply:
         case ["ok", structure]:
+            if resolve is _refuse and type(structure) in (dict, list) and _is_endless(structure):
+                raise _NoData
             return codec.decode(structure, resolve)
         case ["raised", description]:
             raise _Raised(_exception(description))
     raise codec.NotData("the sample's process sent what is no data")
+
+
+def _is_endless(structure: Any) -> bool:
+    if type(structure) is dict:
+        return not ENDLESS.isdisjoint(structure) or any(map(_is_endless, structure.values()))
+    return type(structure) is list and any(map(_is_endless, structure))
 
 
 def _refuse(tag: str, payload: Any) -> Any:

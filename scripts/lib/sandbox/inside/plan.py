@@ -27,6 +27,11 @@ MATH = {
     for name, value in vars(math).items()
     if not name.startswith("_") and name not in ("comb", "factorial", "perm", "prod", "pow")
 }
+# What tests compare with; not the sample's to define, where the tests are about something else.
+COMPARISONS = frozenset({
+    "Counter", "Decimal", "Fraction", "OrderedDict", "defaultdict", "deque", "isclose", "isfinite",
+    "isinf", "isnan",
+})  # fmt: skip
 SAFE_OPERATORS = (ast.Add, ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.BitAnd, ast.BitOr)
 BOUNDED_OPERATORS = (ast.Mult, ast.Pow, ast.LShift)
 EXPRESSIONS = (
@@ -85,6 +90,8 @@ class _Reader:
         self._modules: set[str] = set()
         self._aliases: dict[str, str] = {}
         self._new_calls = 0
+        # Of expressions that are no literals, but do not depend on the sample either.
+        self._values: dict[ast.expr, Any] = {}
 
     def read(self, statements: list[ast.stmt]) -> None:
         for statement in statements:
@@ -146,18 +153,22 @@ class _Reader:
         # A call within a call, or a name that means two things, is no plain test.
         if self._aliases or not self._is_samples(candidate):
             raise NotPlain
-        constants, functions = self._constants, self._functions
-        self._constants, self._functions = dict(constants), {}
+        if parameter in self._functions or parameter in self._modules:
+            raise NotPlain
+        constants = self._constants
+        self._constants = dict(constants)
         self._constants.pop(parameter, None)
         self._aliases[parameter] = candidate
         self.read(function.body)
         self._aliases.clear()
-        self._constants, self._functions = constants, functions
+        self._constants = constants
 
     def _is_samples(self, name: str) -> bool:
         """Whether a name is one that the sample has to define."""
         if name in self._aliases or name in self._own_builtins:
             return True
+        if name in COMPARISONS:
+            raise NotPlain
         known = name in self._constants or name in self._functions or name in self._modules
         return not known and not hasattr(builtins, name)
 
@@ -179,11 +190,9 @@ class _Reader:
                 self._ask(test.left)
                 self._add(lambda value: value == expected, node)
                 return
-        if isinstance(test, ast.Tuple) and test.elts:
+        if isinstance(test, ast.Tuple):
             # `assert (f(1) == 2, "message")` holds whatever f does.
-            self._rewrite(test)
-            self.calls[len(self.calls) - self._new_calls :] = []
-            return
+            raise NotPlain
         body = self._rewrite(test)
         parameters = [ast.arg(f"_{number}") for number in range(self._new_calls)]
         arguments = ast.arguments(
@@ -231,17 +240,19 @@ class _Reader:
             return ast.literal_eval(node)
         except (ValueError, TypeError, MemoryError, RecursionError):
             pass
-        before = len(self.calls)
-        body = self._rewrite(node)
-        if len(self.calls) != before:
-            raise NotPlain
-        arguments = ast.arguments(
-            posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]
-        )
-        try:
-            return _compiled(ast.Lambda(arguments, body))()
-        except Exception:
-            raise NotPlain from None
+        if node not in self._values:
+            before = len(self.calls)
+            body = self._rewrite(node)
+            if len(self.calls) != before:
+                raise NotPlain
+            arguments = ast.arguments(
+                posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]
+            )
+            try:
+                self._values[node] = _compiled(ast.Lambda(arguments, body))()
+            except Exception:
+                raise NotPlain from None
+        return self._values[node]
 
     def _rewrite(self, node: Any) -> Any:
         """The expression with each call of the sample replaced by a parameter. Raises NotPlain."""

@@ -24,6 +24,7 @@ import random
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import _exit as leave
 from os import getpid as whoami
 from types import (
@@ -45,9 +46,11 @@ __builtins__ = dict(vars(builtins))
 
 SHARED = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 SHARED_BY_NAME = {kind.__name__: kind for kind in SHARED}
-# Larger containers cross as copies; of the others, changes of the last ones are looked for.
-LARGEST_SHARED = 100_000
-WATCHED = 32
+# Larger containers cross as copies. Changes are looked for in all that cross in an exchange, and
+# later in the last small ones.
+LARGEST_SHARED = 2_000_000
+SMALL = 1000
+WATCHED = 128
 # More than that is not passed on to tests that look at what is printed.
 PRINTED_CHARACTERS = 1 << 20
 ARITHMETIC = (
@@ -73,6 +76,17 @@ CLOSED = (
     CodeType, functools.partial,
 )  # fmt: skip
 HIDDEN = ("_", "gi_", "cr_", "ag_", "tb_", "f_", "co_")
+# Modules of the code that the tests get, if they use them, from their own library.
+MODULES = frozenset({
+    "abc", "array", "ast", "asyncio", "base64", "bisect", "calendar", "cmath", "collections",
+    "collections.abc", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
+    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json",
+    "logging", "math", "numbers", "numpy", "operator", "os", "pathlib", "pickle", "posixpath",
+    "queue", "random", "re", "statistics", "string", "struct", "sys", "tempfile", "textwrap",
+    "threading", "time", "types", "typing", "unittest", "unittest.mock", "uuid", "warnings",
+})  # fmt: skip
+# What a question that changes nothing asks for.
+LOOKS = frozenset({"base", "global", "iterable", "instance", "subclass", "str", "repr", "hash"})
 DESCRIPTIONS = ("__name__", "__qualname__", "__doc__", "__module__")
 BUILTIN_TYPES = {
     kind.__name__: kind
@@ -108,6 +122,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "seed": random.seed,
+    "recursion limit": sys.setrecursionlimit,
     "await": _await,
     "anext": lambda value: _await(value.__anext__()),
     "base": lambda value: codec.as_base(value, codec.base_of(value) or type(value)),
@@ -126,6 +141,8 @@ class Peer:
 
     def __init__(self, channel: Channel, names: dict[str, Any] | None, guarded: bool) -> None:
         self.guarded = guarded
+        # How often the other side was asked for what may change something.
+        self.asked = 0
         # How often the other side's functions and data were used, for `trial`.
         self.used = 0
         self._channel = channel
@@ -141,6 +158,8 @@ class Peer:
         self._shared_numbers: dict[int, int] = {}
         self._contents: dict[int, Any] = {}
         self._watched: OrderedDict[int, None] = OrderedDict()
+        self._crossing: dict[int, None] = {}
+        self._depth = 0
         self._next_shared = int(guarded)
 
     # Asking
@@ -150,7 +169,9 @@ class Peer:
 
         Raises what the other side raised, Ended, and codec.NotData if the answer is broken.
         """
-        with self._lock:
+        with self._lock, self._exchange():
+            if operation not in LOOKS:
+                self.asked += 1
             structures = [codec.deeply(self._encode, argument) for argument in arguments]
             self._send(["do", operation, structures, *self._news()])
             answer = self._serve_until_answered()
@@ -162,6 +183,9 @@ class Peer:
             case ["raised", structure, changes, printed]:
                 error = self._exception(structure)
                 self._take_news(changes, printed)
+                if isinstance(error, StopIteration) and isinstance(arguments[0], RemoteFunction):
+                    # It would end the tests' own loops early.
+                    raise RuntimeError("the function raised StopIteration")
                 raise error
         raise codec.NotData("an answer is broken")
 
@@ -194,17 +218,18 @@ class Peer:
             message = self.hear()
             if type(message) is not list or not message or message[0] != "do":
                 return message
-            try:
-                result = self._answer(message)
-                if whoami() != self._process:
-                    # What the sample has forked does not answer for it.
-                    leave(0)
-                answer = ["ok", result, *self._news()]
-            except Ended:
-                raise
-            except BaseException as error:
-                answer = ["raised", self._describe(error), *self._news()]
-            self._send(answer)
+            with self._exchange():
+                try:
+                    result = self._answer(message)
+                    if whoami() != self._process:
+                        # What the sample has forked does not answer for it.
+                        leave(0)
+                    answer = ["ok", result, *self._news()]
+                except Ended:
+                    raise
+                except BaseException as error:
+                    answer = ["raised", self._describe(error), *self._news()]
+                self._send(answer)
 
     def _answer(self, message: list[Any]) -> codec.Structure:
         _, operation, structures, changes, printed = message
@@ -213,6 +238,10 @@ class Peer:
         if operation == "global":
             return self._global(arguments[0])
         if self.guarded:
+            # The sample has types and data of its own; those of this process do other things:
+            # `type` makes classes, and a string can be a format that looks into objects.
+            if type(structures[0]) is not dict or structures[0].keys() != {"own"}:
+                raise PermissionError("not an object of the tests")
             _check_admitted(operation, arguments)
         return codec.deeply(self._encode, OPERATIONS[operation](*arguments))
 
@@ -220,7 +249,9 @@ class Peer:
         if self._names is None or name not in self._names:
             raise NameError(f"name {name!r} is not defined")
         value = self._names[name]
-        return {"module": value.__name__} if type(value) is type(sys) else self._encode(value)
+        if type(value) is ModuleType and value.__name__ in MODULES:
+            return {"module": value.__name__}
+        return self._encode(value)
 
     # Containers are on both sides: what crosses once is the same object ever after, and every
     # message brings the changes since the last one along.
@@ -257,11 +288,25 @@ class Peer:
         self._shared_numbers[id(container)] = number
         self._watch(number)
 
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """A question and its answer, with those that come up in between."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._crossing.clear()
+
     def _watch(self, number: int) -> None:
-        self._watched[number] = None
-        self._watched.move_to_end(number)
-        if len(self._watched) > WATCHED:
-            self._watched.popitem(last=False)
+        """Look for changes of a container until the exchange is over; of a small one, longer."""
+        self._crossing[number] = None
+        if len(self._shared[number]) <= SMALL:
+            self._watched[number] = None
+            self._watched.move_to_end(number)
+            if len(self._watched) > WATCHED:
+                self._watched.popitem(last=False)
 
     def _flat_structures(self, container: Any) -> codec.Structure:
         if type(container) is bytearray:
@@ -281,7 +326,7 @@ class Peer:
     def _changes(self) -> list[codec.Structure]:
         """Number and new content of the containers that have changed since they last crossed."""
         changes: list[codec.Structure] = []
-        for number in list(self._watched):
+        for number in [*self._watched, *(self._crossing.keys() - self._watched.keys())]:
             container = self._shared[number]
             if _differs(self._contents[number], container):
                 self._contents[number] = _content(container)
@@ -356,9 +401,8 @@ class Peer:
                 case "exception":
                     return self._exception(payload)
                 case "module":
-                    if payload.partition(".")[0] in sys.stdlib_module_names:
+                    if payload in MODULES:
                         return importlib.import_module(payload)
-                    return Remote._make(self, -1, "module", None)
         except (TypeError, ValueError, LookupError, AttributeError, ImportError):
             pass
         raise codec.NotData(f"a broken {tag}")
@@ -519,6 +563,10 @@ def _check_admitted(operation: str, arguments: list[Any]) -> None:
     if not arguments or operation not in ORDINARY:
         raise PermissionError("not for samples")
     target = arguments[0]
+    if isinstance(target, type) and not (target.__module__ == "tests" and type(target) is type):
+        raise PermissionError("a class that is not the tests' own")
+    if isinstance(target, str) or getattr(target, "__name__", "").startswith("format"):
+        raise PermissionError("a format looks into objects")
     if operation in ("get", "set", "del"):
         name = arguments[1]
         hidden = type(name) is not str or name.startswith(HIDDEN) or isinstance(target, CLOSED)
@@ -532,7 +580,7 @@ def _check_admitted(operation: str, arguments: list[Any]) -> None:
 class Remote:
     """The stand-in for an object of the other side."""
 
-    __slots__ = ("_base_", "_derived_", "_made_", "_number_", "_peer_")
+    __slots__ = ("_base_", "_derived_", "_kept_", "_made_", "_number_", "_peer_")
 
     @classmethod
     def _make(cls, peer: Peer, number: int, name: str, base: type | None) -> "Remote":
@@ -544,6 +592,7 @@ class Remote:
             ("_number_", number),
             ("_base_", base),
             ("_derived_", False),
+            ("_kept_", None),
             ("_made_", False),
         ):
             object.__setattr__(made, slot, value)
@@ -648,13 +697,21 @@ class Remote:
 
 
 class RemoteClass(Remote):
-    """The stand-in for a class of the other side, other than an exception."""
+    """The stand-in for a class of the other side, other than an exception.
+
+    Its `_made_` says whether the tests name it as a class, with a capital letter.
+    """
 
     __slots__ = ()
 
+    def name_as(self, name: str) -> None:
+        """Take note of the name by which the tests know the class."""
+        if name[:1].isupper():
+            object.__setattr__(self, "_made_", True)
+
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         made = Remote.__call__(self, *arguments, **keywords)
-        if isinstance(made, Remote) and type(self).__name__[:1].isupper():
+        if isinstance(made, Remote) and self._made_:
             object.__setattr__(made, "_made_", True)
         return made
 
@@ -702,11 +759,20 @@ def _ask(stand_in: Remote, operation: str, *arguments: Any) -> Any:
 
 
 def _base(stand_in: Remote) -> Any:
-    """The data in an object of a subclass of a type of data, as it is now."""
-    value = _ask(stand_in, "base")
-    if isinstance(value, Remote):
-        raise TypeError("no data where there should be some")
-    return value
+    """The data in an object of a subclass of a type of data.
+
+    The other side is asked again only when it has been asked for something that may have changed
+    it: whoever answers every look in another way would be larger and smaller than anything.
+    """
+    kept = stand_in._kept_
+    peer = stand_in._peer_
+    if kept is None or (kept[0] != peer.asked and stand_in._base_ in SHARED):
+        value = _ask(stand_in, "base")
+        if type(value) is not stand_in._base_:
+            raise TypeError("no data where there should be some")
+        kept = peer.asked, value
+        object.__setattr__(stand_in, "_kept_", kept)
+    return kept[1]
 
 
 def _convert(stand_in: Remote, operation: str, *arguments: Any) -> Any:
