@@ -20,6 +20,7 @@ from scripts.lib.sandbox.executor import Sandbox
 from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.sandbox.model import ERROR, Job, Limits, SandboxUnavailable, Verdict
 
+LEAST_MEMORY_MB = 64
 LONGEST_TIMEOUT = 86_400
 FIELDS = {"id", "code", "tests", "setup", "prefix", "timeout"}
 
@@ -46,19 +47,19 @@ def read_job(line: str) -> Job:
     if timeout is not None and not (seconds and 0 < timeout <= LONGEST_TIMEOUT):
         raise NotAJob(f"key 'timeout': {timeout!r} is no number of seconds from 0 to a day")
     for name in ("code", "setup", "prefix"):
-        if not isinstance(fields.get(name) or "", str):
+        if not isinstance(fields.get(name, ""), str):
             raise NotAJob(f"key {name!r}: not a string")
-    tests = fields["tests"] or ""
+    tests = fields["tests"]
     if not isinstance(tests, str) and not (
         isinstance(tests, list) and all(isinstance(test, str) for test in tests)
     ):
         raise NotAJob("key 'tests': neither a string nor a list of strings")
     return Job(
         id=fields["id"],
-        code=fields["code"] or "",
+        code=fields["code"],
         tests=tests,
-        setup=fields.get("setup") or "",
-        prefix=fields.get("prefix") or "",
+        setup=fields.get("setup", ""),
+        prefix=fields.get("prefix", ""),
         timeout=timeout,
     )
 
@@ -94,6 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.workers is not None and arguments.workers < 1:
         parser.error("--workers: at least 1")
+    if arguments.memory_mb < LEAST_MEMORY_MB:
+        parser.error(f"--memory-mb: at least {LEAST_MEMORY_MB}")
     limits = Limits(memory_bytes=arguments.memory_mb << 20)
     try:
         sandbox = Sandbox(arguments.workers, arguments.level, limits, arguments.accept_risk)

@@ -117,7 +117,8 @@ def _ask(path: str, option: str) -> str:
 
 def last_line(text: str) -> str:
     """The last line of a program's messages, for one-line errors."""
-    return (text.strip() or "no message").splitlines()[-1][:300]
+    line = (text.strip() or "no message").splitlines()[-1][:300]
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def can_drop_root() -> bool:

@@ -58,6 +58,8 @@ class Sandbox:
 
     def _open(self, isolation: Isolation) -> str:
         """Start the workers; the reason if one of them cannot work."""
+        # What is left in it by workers that could not work is not for others.
+        self._tasks = queue.SimpleQueue()
         started: list[Future] = [Future() for _ in range(self._size)]
         self._threads = [
             threading.Thread(target=self._work, args=(isolation, ready), daemon=True)

@@ -42,6 +42,7 @@ class Jail:
         self._first_process = -1
         self._information, information = os.pipe()
         number = theirs.fileno()
+        informed = [information] if "{information}" in launch.command else []
         command = [
             part.replace("{control}", str(number)).replace("{information}", str(information))
             for part in launch.command
@@ -54,7 +55,7 @@ class Jail:
                 stderr=subprocess.PIPE,
                 env=launch.environment,
                 cwd=launch.environment["HOME"] if launch.scratch else "/",
-                pass_fds=[number, information, *launch.descriptors],
+                pass_fds=[number, *informed, *launch.descriptors],
                 # Ctrl-C is for us: a sample that is running ends by itself, with its true verdict.
                 start_new_session=True,
             )

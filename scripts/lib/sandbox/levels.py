@@ -11,11 +11,13 @@ none        limits of resources alone. Only where it is asked for twice
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -116,6 +118,8 @@ class Isolation:
         if self.bwrap is None:
             return self._bare(role, packages, arguments)
         as_root = bubblewrap.can_drop_root()
+        if not as_root and _counts_across_namespaces():
+            confines["processes"] += _tasks_of(os.geteuid())
         arguments["uid"] = _unused_uid() if as_root else 0
         confines |= {"scratch": ["/tmp", "/dev/shm"], "alone": True}
         program = readable(filter_program(sockets=self.level == FULL, signals=True))
@@ -144,6 +148,8 @@ class Isolation:
         for path in packages:
             os.symlink(path, os.path.join(libraries, path.name))
         descriptors: list[int] = []
+        if not as_root:
+            arguments["confines"]["processes"] += _tasks_of(os.geteuid())
         if as_root:
             arguments["uid"] = _unused_uid()
             os.chmod(scratch, 0o711)
@@ -174,6 +180,21 @@ def _python(role: str, home: str, packages: list[str], arguments: dict[str, Any]
 def _everybody_reads(path: str) -> bool:
     """Whether every user may pass all folders above a path."""
     return all(parent.stat().st_mode & 0o001 for parent in Path(path).parents)
+
+
+def _counts_across_namespaces() -> bool:
+    """Whether the limit on processes counts those of the user outside of the jail: before 5.14."""
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 14)
+
+
+def _tasks_of(uid: int) -> int:
+    """How many processes and threads a user has."""
+    number = 0
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == uid:
+                number += len(os.listdir(process / "task"))
+    return number
 
 
 def _unused_uid() -> int:

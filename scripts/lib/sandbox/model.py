@@ -20,8 +20,7 @@ class Limits:
     cpu_seconds: processor time of all its processes; on the wall it may take four times as much and
         a second more, so that a loaded machine fails nobody.
     memory_bytes: the address space of each process, and the resident memory of all together.
-    processes: processes and threads together. (On kernels before 5.14 an ordinary user's processes
-        outside of the sandbox are counted with them.)
+    processes: processes and threads together.
     file_bytes, tmp_bytes: of one file, and of all files in its /tmp.
     """
 

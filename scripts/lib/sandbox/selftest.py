@@ -73,6 +73,9 @@ def forks():
 def signals_host():
     return not refused(os.kill, HOST_PROCESS, 0)
 
+def visible_processes():
+    return sum(name.isdigit() for name in os.listdir("/proc"))
+
 def traces_parent():
     import ctypes
     return ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0
@@ -92,7 +95,6 @@ def _promises(level: str, facts: dict[str, Any]) -> list[Promise]:
         ("it runs as root", "is_root() == False"),
         ("it finds what an earlier sample left", "leftovers() == []"),
         ("memory is not limited", "memory_limit() <= {memory}"),
-        ("the number of processes is not limited", "forks() <= {processes}"),
     ]
     confined: list[Promise] = [
         ("it reaches the host's network", "connects({port}) == False"),
@@ -100,22 +102,27 @@ def _promises(level: str, facts: dict[str, Any]) -> list[Promise]:
         ("the file system is writable", "writes() == []"),
         ("it traces its parent", "traces_parent() == False"),
         ("it makes namespaces", "makes_namespace() == False"),
-        ("it signals the host's processes", "signals_host() == False"),
     ]
+    unjailed: list[Promise] = [("it signals the host's processes", "signals_host() == False")]
     jailed: list[Promise] = [
         ("it has capabilities", "status('CapEff') == 0"),
         ("it may gain privileges", "status('NoNewPrivs') == 1"),
         ("it runs without a filter of system calls", "status('Seccomp') == 2"),
         ("the host's files are visible", "sees({files!r}) == []"),
+        ("the host's processes are visible", "visible_processes() <= 4"),
     ]
     own_network: list[Promise] = [("it has a network", "networks() == ['lo']")]
     promises = everywhere
     if level != NONE:
         promises = promises + confined
+    if level == LANDLOCK:
+        promises = promises + unjailed
     if level not in (NONE, LANDLOCK):
         promises = promises + jailed
     if level == FULL:
         promises = promises + own_network
+    # The last one, for it leaves a crowd.
+    promises = [*promises, ("the number of processes is not limited", "forks() <= {processes}")]
     return [(promise, attack.format(**facts)) for promise, attack in promises]
 
 

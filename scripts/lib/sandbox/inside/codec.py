@@ -98,7 +98,7 @@ def decode(structure: Structure, resolve: Resolve = refuse_tag) -> Any:
         return resolve(tag, payload)
     try:
         return decoder(payload, resolve)
-    except (TypeError, ValueError, KeyError, ArithmeticError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise NotData(f"a broken {tag}: {type(error).__name__}") from None
 
 

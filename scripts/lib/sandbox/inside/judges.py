@@ -28,6 +28,7 @@ from .trial import (
     VACUOUS,
     Ruling,
     defines_builtin,
+    names_of_helpers,
     own_builtins,
     parse,
     try_out,
@@ -173,7 +174,8 @@ class Judge:
             return self._plans[key]
         trees = parse(case.sources)
         try:
-            plan: Plan | None = read_plan(trees, own_builtins(trees, case.code))
+            known = names_of_helpers(case.prefix)
+            plan: Plan | None = read_plan(trees, own_builtins(trees, case.code), known)
         except NotPlain:
             plan = None
         if general:
@@ -202,9 +204,7 @@ class Judge:
             pass
         if ending.how in ("cpu", "wall"):
             return Ruling(TIMEOUT, "the tests came to no end"), ending.clean
-        if ending.how == "stopped":
-            return Ruling(LOST), ending.clean
-        return Ruling(BAD_TESTS, f"the tests ended their process ({ending.how})"), ending.clean
+        return Ruling(BAD_TESTS, "the tests ended their own process"), ending.clean
 
 
 def _ruling_apart(case: _Case, channel: Channel) -> Ruling:

@@ -68,20 +68,25 @@ class Plan(NamedTuple):
     checks: list[Check]
 
 
-def read_plan(trees: list[ast.Module], own_builtins: frozenset[str]) -> Plan:
+def read_plan(
+    trees: list[ast.Module],
+    own_builtins: frozenset[str],
+    helpers: frozenset[str] = frozenset(),
+) -> Plan:
     """The plan of some tests.
 
     own_builtins: names of builtins that the sample defines and that are what is tested.
-    Raises NotPlain.
+    helpers: names that a trusted prefix defines. Raises NotPlain.
     """
-    reader = _Reader(own_builtins)
+    reader = _Reader(own_builtins, helpers)
     for tree in trees:
         reader.read(tree.body)
     return Plan(marshal.dumps(reader.calls), reader.checks)
 
 
 class _Reader:
-    def __init__(self, own_builtins: frozenset[str]) -> None:
+    def __init__(self, own_builtins: frozenset[str], helpers: frozenset[str]) -> None:
+        self._helpers = helpers
         self.calls: list[Call] = []
         self.checks: list[Check] = []
         self._own_builtins = own_builtins
@@ -167,7 +172,7 @@ class _Reader:
         """Whether a name is one that the sample has to define."""
         if name in self._aliases or name in self._own_builtins:
             return True
-        if name in COMPARISONS:
+        if name in COMPARISONS or name in self._helpers:
             raise NotPlain
         known = name in self._constants or name in self._functions or name in self._modules
         return not known and not hasattr(builtins, name)

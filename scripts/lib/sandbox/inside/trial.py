@@ -133,6 +133,12 @@ def without_stubs(prefix: str) -> ast.Module:
     return tree
 
 
+def names_of_helpers(prefix: str) -> frozenset[str]:
+    """The functions and classes that a trusted prefix defines. Raises SyntaxError and the like."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return frozenset(node.name for node in without_stubs(prefix).body if isinstance(node, kinds))
+
+
 def _is_stub(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef) and all(
         isinstance(part, ast.Pass)

@@ -32,6 +32,10 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
     if confines.alone and os.getpid() != 1:
         # Where there is no namespace after all, killing everybody in it would kill everybody.
         sys.exit("this is no PID namespace of its own")
+    for path in confines.scratch:
+        # What is there when a sample ends is removed.
+        if os.listdir(path) or (confines.alone and os.stat(path).st_dev == os.stat("/").st_dev):
+            sys.exit(f"{path} is no empty directory of its own")
     # `random` would have every fork find new numbers; equal samples are to end equally.
     register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
     for name in ("random", *arguments["preloaded"]):
