@@ -59,20 +59,22 @@ NOT_JUDGED = "not_judged"
 VERDICTS = {PASS: PASSED, FAIL: "failed", ERROR: NOT_JUDGED}
 
 
-class NotJudged(Exception):
-    """The executor failed; nothing is known about the code that it had."""
+# Share of the replies that may stay without a judgement.
+MAX_NOT_JUDGED = 0.01
 
 
 @dataclass(frozen=True)
 class Verification:
     """A way of verifying: its name, what isolates it, and the judge of an instruction's replies.
 
-    `judge` takes the replies that could be parsed and the number of all replies.
+    `judge` takes the replies that could be parsed and the number of all replies; `abort` has it
+    judge nothing more.
     """
 
     name: str
     sandbox: str
     judge: Callable[[list[Label], int], list[Outcome]]
+    abort: Callable[[], None] = lambda: None
 
     def name_for(self, replies: int) -> str:
         """The way that stands in a row: a majority of one reply has checked nothing."""
@@ -115,11 +117,14 @@ def _open_sandbox(settings: Settings) -> Sandbox:
 
 
 def _execution(task: Task, settings: Settings, sandbox: Sandbox) -> Verification:
+    # By label: the executor failed, and nothing is known about its code.
+    unknown: dict[str, str] = {}
+
     def run(label: Label, tests: list[str]) -> tuple[str, str]:
         code = program(task, label.instruction, label.output)
         found = sandbox.run(Job(label.id, code, tests))
         if found.verdict == ERROR:
-            raise NotJudged(found.reason)
+            unknown[label.id] = found.reason
         return VERDICTS.get(found.verdict, found.verdict), found.reason
 
     def functions_of(label: Label) -> set[str]:
@@ -127,10 +132,15 @@ def _execution(task: Task, settings: Settings, sandbox: Sandbox) -> Verification
 
     def judge(labels: list[Label], asked: int) -> list[Outcome]:
         if settings.method == "agreement":
-            return by_agreement(labels, run, functions_of, settings.support)
-        return [by_own_tests(label, run, functions_of) for label in labels]
+            outcomes = by_agreement(labels, run, functions_of, settings.support)
+        else:
+            outcomes = [by_own_tests(label, run, functions_of) for label in labels]
+        return [
+            Outcome(NOT_JUDGED, unknown[label.id]) if label.id in unknown else outcome
+            for label, outcome in zip(labels, outcomes, strict=True)
+        ]
 
-    return Verification(settings.method, sandbox.description, judge)
+    return Verification(settings.method, sandbox.description, judge, sandbox.abort)
 
 
 def _well_formed(task: Task) -> Verification:
@@ -151,10 +161,7 @@ def outcomes_of(
 ) -> list[tuple[Label, Outcome]]:
     """The outcome of each reply to one instruction; `invalid` where it could not be parsed."""
     parsed = [label for label in labels if not label.reason]
-    try:
-        judged = verification.judge(parsed, len(labels)) if parsed else []
-    except NotJudged as problem:
-        judged = [Outcome(NOT_JUDGED, str(problem)) for _ in parsed]
+    judged = verification.judge(parsed, len(labels)) if parsed else []
     contents = [(label.output, label.answer, *label.tests) for label in parsed]
     outcome_of = dict(
         zip((label.id for label in parsed), keep_first(judged, contents, rows), strict=True)
@@ -182,10 +189,17 @@ def verify_all(
         ThreadPoolExecutor(2 * workers) as executor,
         Progress("verify_samples", len(groups), "instructions") as progress,
     ):
-        for outcomes in executor.map(lambda group: outcomes_of(verification, group, rows), groups):
-            progress.advance()
-            for label, outcome in outcomes:
-                yield label, outcome, len(outcomes)
+        try:
+            judged = executor.map(lambda group: outcomes_of(verification, group, rows), groups)
+            for outcomes in judged:
+                progress.advance()
+                for label, outcome in outcomes:
+                    yield label, outcome, len(outcomes)
+        except BaseException:
+            # Who is interrupted waits for no sample.
+            executor.shutdown(wait=False, cancel_futures=True)
+            verification.abort()
+            raise
 
 
 def training_row(
@@ -292,11 +306,11 @@ def main(argv: list[str] | None = None) -> None:
             "have one reply: raise label.replies"
         )
     verdicts = Counter(row.verdict for row in rejected)
-    if unjudged := verdicts[NOT_JUDGED]:
-        say(
-            f"warning: {unjudged} replies could not be judged, {arguments.rejected} says why; "
-            "they count as neither right nor wrong: run the step again"
-        )
+    if unjudged := [row for row in rejected if row.verdict == NOT_JUDGED]:
+        problem = f"the sandbox failed on {len(unjudged)} of {len(labels)} replies"
+        if len(unjudged) > max(1, MAX_NOT_JUDGED * len(labels)):
+            raise UserError(f"{problem} ({unjudged[0].detail}): mend that, and run the step again")
+        say(f"warning: {problem}, {arguments.rejected} says why; nothing is known about them")
     funnel = build_funnel(task.name, drops, labels, verified, rejected)
     say(table(funnel))
     if not verified:

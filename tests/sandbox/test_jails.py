@@ -233,22 +233,6 @@ def test_jails_die_with_a_killed_supervisor(bwrap: str) -> None:
         wait_until(lambda: all(map(is_gone, started)), 5)
 
 
-def test_stopped_jails_die_with_a_killed_supervisor(bwrap: str) -> None:
-    """Jails that cannot notice that the supervisor has gone die nevertheless."""
-    with busy_command(10.0) as (process, started):
-        stopped = [p.pid for p in jail_processes(process.pid)]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        process.kill()
-        process.wait()
-        try:
-            wait_until(lambda: all(map(is_gone, started)), 5)
-        finally:
-            for pid in stopped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-
 def test_interrupt_leaves_waiting_samples(bwrap: str) -> None:
     """After Ctrl-C no other sample is begun: only those that are running come to their end."""
     sleeps = {"code": "import time\ntime.sleep(600)", "tests": TESTS, "timeout": 0.25}

@@ -256,6 +256,7 @@ NOT_UNDER_LANDLOCK = {
     "multiprocessing with a queue and a pipe": "semaphores need /dev/shm",
     "multiprocessing pool": "semaphores need /dev/shm",
     "stops a child by a signal": "no signal can be sent at all",
+    "writes and reads files": "no attribute of a file can be changed, as shutil.copy does",
     "sqlite in memory and in a file": "/tmp is that of the host; HOME and TMPDIR are elsewhere",
 }
 

@@ -11,6 +11,7 @@ the verdict `error`).
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,7 +22,6 @@ from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.sandbox.model import ERROR, Job, Limits, SandboxUnavailable, Verdict
 
 LEAST_MEMORY_MB = 64
-LONGEST_TIMEOUT = 86_400
 FIELDS = {"id", "code", "tests", "setup", "prefix", "timeout"}
 
 
@@ -42,26 +42,11 @@ def read_job(line: str) -> Job:
     for name in ("id", "code", "tests"):
         if name not in fields:
             raise NotAJob(f"key {name!r} is missing")
-    timeout = fields.get("timeout")
-    seconds = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (seconds and 0 < timeout <= LONGEST_TIMEOUT):
-        raise NotAJob(f"key 'timeout': {timeout!r} is no number of seconds from 0 to a day")
-    for name in ("code", "setup", "prefix"):
-        if not isinstance(fields.get(name, ""), str):
-            raise NotAJob(f"key {name!r}: not a string")
-    tests = fields["tests"]
-    if not isinstance(tests, str) and not (
-        isinstance(tests, list) and all(isinstance(test, str) for test in tests)
-    ):
-        raise NotAJob("key 'tests': neither a string nor a list of strings")
-    return Job(
-        id=fields["id"],
-        code=fields["code"],
-        tests=tests,
-        setup=fields.get("setup", ""),
-        prefix=fields.get("prefix", ""),
-        timeout=timeout,
-    )
+    given = {name: value for name, value in fields.items() if value is not None or name == "code"}
+    try:
+        return Job(**{"id": None, **given})
+    except ValueError as problem:
+        raise NotAJob(str(problem)) from None
 
 
 def read_jobs(stream: TextIO) -> Iterator[Job | Verdict]:
@@ -104,12 +89,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     status = 0
-    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-    with sandbox:
-        for verdict in sandbox.judge(read_jobs(sys.stdin)):
-            status |= verdict.verdict == ERROR
-            sys.stdout.write(json.dumps(asdict(verdict)) + "\n")
-            sys.stdout.flush()
+    sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
+    try:
+        with sandbox:
+            for verdict in sandbox.judge(read_jobs(sys.stdin)):
+                status |= verdict.verdict == ERROR
+                sys.stdout.write(json.dumps(asdict(verdict)) + "\n")
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever reads has gone; the interpreter shall not complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 

@@ -67,7 +67,11 @@ class Sandbox:
         ]
         for thread in self._threads:
             thread.start()
-        problems = [problem for ready in started if (problem := ready.result())]
+        try:
+            problems = [problem for ready in started if (problem := ready.result())]
+        except BaseException:
+            self.close()
+            raise
         if problems:
             self.close()
             return problems[0]
@@ -118,11 +122,14 @@ class Sandbox:
         ahead = threading.Semaphore(JOBS_AHEAD * self._size)
         waiting: queue.SimpleQueue[Future | None] = queue.SimpleQueue()
         failure: list[BaseException] = []
+        wanted = True
 
         def take() -> None:
             try:
                 for job in jobs:
                     ahead.acquire()
+                    if not wanted:
+                        return
                     waiting.put(self._given(job))
             except BaseException as error:
                 failure.append(error)
@@ -130,8 +137,13 @@ class Sandbox:
                 waiting.put(None)
 
         threading.Thread(target=take, daemon=True).start()
-        while (future := waiting.get()) is not None:
-            yield future.result()
+        try:
+            while (future := waiting.get()) is not None:
+                yield future.result()
+                ahead.release()
+        finally:
+            # Whoever stops asking leaves nobody waiting.
+            wanted = False
             ahead.release()
         if failure:
             raise failure[0]
@@ -158,17 +170,29 @@ class Sandbox:
         return self._submit(job, outputs=True).result()
 
     def _submit(self, job: Job, outputs: bool = False) -> Future:
+        if not self._threads:
+            raise RuntimeError("the sandbox is closed")
         task = Task(job, Future(), outputs)
         self._tasks.put(task)
         return task.future
 
+    def abort(self) -> None:
+        """Judge nothing more: who waits for a verdict gets a RuntimeError. `close` it afterwards."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if task := self._tasks.get_nowait():
+                    task.future.set_exception(RuntimeError("the sandbox was closed"))
+        for worker in self._workers:
+            worker.abort()
+
     def close(self) -> None:
         """End all workers and their jails, once they have come to the end of their samples."""
-        for _ in self._threads:
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._tasks.put(None)
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
-        self._threads, self._workers = [], []
+        self._workers = []
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -176,9 +200,5 @@ class Sandbox:
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind:
             # Whoever leaves by an exception, Ctrl-C for one, waits for no sample.
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._tasks.get_nowait()
-            for worker in self._workers:
-                worker.abort()
+            self.abort()
         self.close()

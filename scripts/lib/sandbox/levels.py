@@ -9,6 +9,7 @@ none        limits of resources alone. Only where it is asked for twice
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -53,6 +54,9 @@ JUDGE_MEMORY = 3
 OTHER_USER = "run it as an ordinary user, or with a Python that every user may read"
 # Devices that harmless programs open.
 DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
+
+
+_NUMBERS = itertools.count(secrets.randbelow(bubblewrap.ROOT_UIDS))
 
 
 @dataclass(frozen=True)
@@ -198,8 +202,8 @@ def _tasks_of(uid: int) -> int:
 
 
 def _unused_uid() -> int:
-    """A user of the host that nobody is. A random one keeps jails at the same time apart."""
-    return bubblewrap.FIRST_ROOT_UID + secrets.randbelow(bubblewrap.ROOT_UIDS)
+    """A user of the host that no other jail of this process is, nor most likely of another one."""
+    return bubblewrap.FIRST_ROOT_UID + next(_NUMBERS) % bubblewrap.ROOT_UIDS
 
 
 @cache

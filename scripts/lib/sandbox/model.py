@@ -6,6 +6,7 @@ from typing import Any
 
 PASS, FAIL, TIMEOUT, VACUOUS = "pass", "fail", "timeout", "vacuous"
 BAD_TESTS, ERROR = "bad_tests", "error"
+LONGEST_TIMEOUT = 86_400
 VERDICTS = (PASS, FAIL, TIMEOUT, VACUOUS, BAD_TESTS, ERROR)
 
 
@@ -47,14 +48,12 @@ class Calls:
     atol: float = 0.0
     benchmark: str = ""
 
-    def __post_init__(self) -> None:
-        if self.expected and len(self.expected) != len(self.inputs):
-            raise ValueError(f"{len(self.inputs)} inputs, {len(self.expected)} expected values")
-
 
 @dataclass(frozen=True)
 class Job:
     """A sample and what it is to be judged by.
+
+    Raises ValueError for fields of another kind.
 
     code: the sample. It never has the tests in its memory.
     tests: Python sources; the sample's names can be used in them.
@@ -73,6 +72,18 @@ class Job:
     prefix: str = ""
     timeout: float | None = None
     calls: Calls | None = None
+
+    def __post_init__(self) -> None:
+        timeout = 1 if self.timeout is None else self.timeout
+        number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not number or not 0 < timeout <= LONGEST_TIMEOUT:
+            raise ValueError(f"timeout: {timeout!r} is no number of seconds from 0 to a day")
+        for name in ("code", "setup", "prefix"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: not a string")
+        tests = [self.tests] if isinstance(self.tests, str) else self.tests
+        if not isinstance(tests, (list, tuple)) or not all(isinstance(t, str) for t in tests):
+            raise ValueError("tests: neither a string nor a list of strings")
 
 
 @dataclass(frozen=True)

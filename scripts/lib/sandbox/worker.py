@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,7 +21,7 @@ from scripts.lib.sandbox.inside.players import STOP
 from scripts.lib.sandbox.inside.trial import LOST
 from scripts.lib.sandbox.jail import Jail, JailLost
 from scripts.lib.sandbox.levels import JUDGES, PLAYERS, Isolation, numpy_is_here
-from scripts.lib.sandbox.model import Calls, Job, Limits, Verdict
+from scripts.lib.sandbox.model import Calls, Job, Limits, SandboxUnavailable, Verdict
 
 # The first process of a jail keeps the time; beyond that and this, the jail is stuck.
 GRACE_SECONDS = 10.0
@@ -40,10 +41,12 @@ class Task:
     # In the hands of a worker:
     apart: bool = False
     lost: int = 0
+    trouble: str = "a jail died while it was judged"
     deadline: float = 0.0
 
-    @property
+    @cached_property
     def with_numpy(self) -> bool:
+        """Whether it goes to the jails in which numpy is loaded: those that mention it."""
         texts = (self.job.code, self.job.setup, self.job.prefix, *_sources(self.job.tests))
         return numpy_is_here() and any("numpy" in text for text in texts)
 
@@ -53,7 +56,10 @@ class Worker:
 
     While one is judged the next is already in the jails, so that its player starts at once and its
     tests are read in the meantime. Where something goes wrong, nobody knows which of the two it
-    was: both are judged again, alone, and what goes wrong then is charged to the one.
+    was: both are judged again, alone, and what goes wrong then is charged to the one:
+
+    - the judge or the player is stuck: `timeout`, and the jail is replaced;
+    - a jail dies, or none can be started: another try, with a judge of its own; then `error`.
     """
 
     def __init__(self, isolation: Isolation, limits: Limits) -> None:
@@ -106,11 +112,17 @@ class Worker:
                 self._land()
             except Exception as error:
                 # Whatever it was, what is in the jails now belongs to nobody.
-                for task in self._line:
-                    self._fail(task, error)
-                self._line.clear()
-                for with_numpy in (False, True):
-                    self._end(PLAYERS, JUDGES, with_numpy=with_numpy)
+                self._drop(error)
+        self._drop(RuntimeError("the sandbox was closed before the job was judged"))
+
+    def _drop(self, error: Exception) -> None:
+        """Give up everything that is not decided, and the jails."""
+        for task in (*self._line, *self._waiting):
+            task.future.set_exception(error)
+        self._line.clear()
+        self._waiting.clear()
+        for with_numpy in (False, True):
+            self._end(PLAYERS, JUDGES, with_numpy=with_numpy)
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""
@@ -160,16 +172,20 @@ class Worker:
 
     def _launch(self, task: Task) -> None:
         if task.lost == ATTEMPTS:
-            reason = "a jail died while it was judged"
-            self._settle(task, self._verdict(task.job, model.ERROR, reason))
+            self._settle(task, self._verdict(task.job, model.ERROR, task.trouble))
             return
         try:
             self._start(task.with_numpy)
             seconds = self._seconds(task)
             message = _message(task, seconds)
             ours, theirs = socket.socketpair()
+        except (SandboxUnavailable, OSError) as error:
+            # Another try, then it is an error of the executor.
+            task.lost, task.trouble = task.lost + 1, str(error)
+            self._waiting.appendleft(task)
+            return
         except Exception as error:
-            self._fail(task, error)
+            task.future.set_exception(error)
             return
         self._line.append(task)
         task.deadline = time.monotonic() + wall_limit(seconds) + GRACE_SECONDS
@@ -204,13 +220,16 @@ class Worker:
         if frozen or not ending["clean"]:
             self._end(PLAYERS, with_numpy=with_numpy)
         if self._line:
-            if len(self._jails) < 2 or not self._both_run(with_numpy):
+            if not self._both_run(with_numpy):
                 # The next one was half in a jail that is gone.
                 self._give_back(charge=False)
             else:
                 limit = wall_limit(self._seconds(self._line[0]))
                 self._line[0].deadline = time.monotonic() + limit + GRACE_SECONDS
-        self._decide(task, ruling, ending or {"how": "wall", "cpu": 0.0, "wall": 0.0})
+        try:
+            self._decide(task, ruling, ending or {"how": "wall", "cpu": 0.0, "wall": 0.0})
+        except Exception as error:
+            task.future.set_exception(error)
 
     def _both_run(self, with_numpy: bool) -> bool:
         return all((role, with_numpy) in self._jails for role in (PLAYERS, JUDGES))
@@ -255,17 +274,13 @@ class Worker:
 
     def _give_outputs(self, task: Task, found: Any, ending: dict[str, Any]) -> None:
         if isinstance(found, str):
-            self._fail(task, RuntimeError(f"{found} ({ending['how']})"))
-            return
+            raise RuntimeError(f"{found} ({ending['how']})")
         # A value that is no data is told from `None`, and no more.
         values = [codec.decode(structure, lambda tag, payload: object()) for structure in found]
         self._settle(task, values)
 
     def _settle(self, task: Task, result: Any) -> None:
         task.future.set_result(result)
-
-    def _fail(self, task: Task, error: Exception) -> None:
-        task.future.set_exception(error)
 
     def _verdict(
         self,
@@ -294,6 +309,8 @@ def _sources(tests: str | Sequence[str]) -> list[str]:
 def _message(task: Task, seconds: float) -> bytes:
     """A job as `inside.judges` takes it. Raises ValueError or codec.NotData for a broken one."""
     job = task.job
+    if job.calls and not task.outputs and len(job.calls.expected) != len(job.calls.inputs):
+        raise ValueError("calls: not as many expected values as inputs")
     return marshal.dumps(
         {
             "code": job.code,

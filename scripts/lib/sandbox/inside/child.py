@@ -51,7 +51,7 @@ class Ending(NamedTuple):
 
 
 class Confines(NamedTuple):
-    """What all children of a jail may use; see `limits.Limits`, and `jail` for what isolates them.
+    """What all children of a jail may use; see `model.Limits`, outside.
 
     scratch: the directories that a child may write to.
     alone: whether the jail has a PID namespace of its own.
@@ -105,6 +105,8 @@ class Keeper:
         # The only signal with a handler: a sample could send it.
         signal(SIGINT, SIG_IGN)
         self._looks = [_look(path) for path in confines.scratch]
+        with open("/proc/self/status") as status:
+            self._own_memory = 1024 * sum(map(int, RESIDENT.findall(status.read())))
 
     def run(
         self,
@@ -192,7 +194,8 @@ class Keeper:
             except (OSError, ValueError):
                 continue
             cpu += sum(map(int, fields[11:15])) / CPU_TICKS
-            memory += 1024 * sum(resident)
+            # What a fork has in common with this process is not its own.
+            memory += max(0, 1024 * sum(resident) - self._own_memory)
         if cpu > cpu_seconds:
             return "cpu"
         return "memory" if memory > self.confines.memory_bytes else ""

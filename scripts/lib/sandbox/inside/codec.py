@@ -31,18 +31,19 @@ ATOMS = frozenset({int, float, str, bool, type(None)})
 ARRAY_KINDS = "biufc"
 
 _encode_json = c_make_encoder(
-    None, None, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True
+    None, None, json.encoder.encode_basestring, None, ":", ",", False, False, True
 )
 _scan_json = c_make_scanner(json.JSONDecoder())
 
 
-def dumps(structure: Structure) -> str:
+def dumps(structure: Structure) -> bytes:
     """JSON of a structure; the module's own C functions, without its layers of Python."""
-    return "".join(_encode_json(structure, 0))
+    return "".join(_encode_json(structure, 0)).encode("utf-8", "surrogatepass")
 
 
-def loads(text: str) -> Structure:
+def loads(frame: bytes) -> Structure:
     """The structure of `dumps`. Raises ValueError."""
+    text = frame.decode("utf-8", "surrogatepass")
     try:
         structure, end = _scan_json(text, 0)
     except StopIteration:

@@ -23,6 +23,7 @@ from .plan import LARGEST_SOURCE, Check, NotPlain, Plan, read_plan
 from .trial import (
     BAD_TESTS,
     FAIL,
+    LARGEST_CODE,
     LOST,
     PASS,
     VACUOUS,
@@ -42,8 +43,6 @@ PLAIN_REPLY_BYTES = 256 << 10
 # Types whose values are small where they cross, and may be endless where something is done to them.
 ENDLESS = frozenset({"range", "Decimal", "Fraction", "object"})
 PLANS_KEPT = 256
-# Longer code is compiled by its player. One that brings the compiler down is judged again, apart.
-LARGEST_CODE = 50_000
 # In JSON, six bytes each, they fit into one write to a pipe.
 REASON_CHARACTERS = 600
 UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
@@ -148,7 +147,8 @@ class Judge:
             return
         if len(case.code) < LARGEST_CODE:
             # Here the compiler finds its memory warm; a fork would copy a hundred pages first.
-            # What does not compile is left to the player, which says so.
+            # What does not compile is left to the player, which says so. What brings the compiler
+            # down is judged again, apart.
             with suppress(Exception):
                 case.program = compile(case.code, "<code>", "exec", dont_inherit=True)
 
@@ -361,7 +361,7 @@ def _replies(channel: Channel) -> Iterator[Any]:
     """The replies of a player, which come in lists."""
     while True:
         try:
-            frame = codec.loads(channel.receive().decode())
+            frame = codec.loads(channel.receive())
         except ValueError:
             raise codec.NotData("not JSON") from None
         if type(frame) is dict and "code" in frame:

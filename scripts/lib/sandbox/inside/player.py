@@ -72,7 +72,7 @@ def _play(channel: Channel) -> None:
         if whoami() != myself:
             leave(0)
     if failure:
-        channel.send(codec.dumps({"code": failure}).encode())
+        channel.send(codec.dumps({"code": failure}))
     elif remote:
         serve_sample(channel, module)
     else:
@@ -163,11 +163,11 @@ def _answer(
                 raise Ended
         waiting.append(reply)
         if monotonic() - sent > FLUSH_SECONDS:
-            channel.send(dumps(waiting).encode())
+            channel.send(dumps(waiting))
             waiting.clear()
             sent = monotonic()
     if waiting:
-        channel.send(dumps(waiting).encode())
+        channel.send(dumps(waiting))
 
 
 def _mark(value: Any) -> codec.Structure:

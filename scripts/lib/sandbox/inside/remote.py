@@ -85,6 +85,8 @@ MODULES = frozenset({
     "queue", "random", "re", "statistics", "string", "struct", "sys", "tempfile", "textwrap",
     "threading", "time", "types", "typing", "unittest", "unittest.mock", "uuid", "warnings",
 })  # fmt: skip
+# What is no use that an assertion could be about.
+UNUSED = frozenset({"global", "get", "bool", "base", "iterable", "seed", "recursion limit"})
 # What a question that changes nothing asks for.
 LOOKS = frozenset({"base", "global", "iterable", "instance", "subclass", "str", "repr", "hash"})
 DESCRIPTIONS = ("__name__", "__qualname__", "__doc__", "__module__")
@@ -153,6 +155,8 @@ class Peer:
         self._given: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._taken: dict[int, Any] = {}
+        # Classes of stand-ins by name: equal ones have the same type.
+        self.kinds: dict[tuple[type, str], type] = {}
         # By number, even those of this side if it is guarded: containers, and as they last crossed.
         self._shared: dict[int, Any] = {}
         self._shared_numbers: dict[int, int] = {}
@@ -172,6 +176,8 @@ class Peer:
         with self._lock, self._exchange():
             if operation not in LOOKS:
                 self.asked += 1
+            if operation not in UNUSED:
+                self.used += 1
             structures = [codec.deeply(self._encode, argument) for argument in arguments]
             self._send(["do", operation, structures, *self._news()])
             answer = self._serve_until_answered()
@@ -206,12 +212,12 @@ class Peer:
     def hear(self) -> codec.Structure:
         """Receive what is no question and no answer."""
         try:
-            return codec.loads(self._channel.receive().decode())
+            return codec.loads(self._channel.receive())
         except ValueError:
             raise codec.NotData("not JSON") from None
 
     def _send(self, message: codec.Structure) -> None:
-        self._channel.send(codec.dumps(message).encode())
+        self._channel.send(codec.dumps(message))
 
     def _serve_until_answered(self) -> codec.Structure:
         while True:
@@ -585,7 +591,11 @@ class Remote:
     @classmethod
     def _make(cls, peer: Peer, number: int, name: str, base: type | None) -> "Remote":
         documentation = property(lambda self: _ask(self, "get", "__doc__"))
-        kind = type(name or cls.__name__, (cls,), {"__slots__": (), "__doc__": documentation})
+        key = cls, name
+        if key not in peer.kinds:
+            members = {"__slots__": (), "__doc__": documentation}
+            peer.kinds[key] = type(name or cls.__name__, (cls,), members)
+        kind = peer.kinds[key]
         made = object.__new__(kind)
         for slot, value in (
             ("_peer_", peer),
@@ -603,7 +613,6 @@ class Remote:
         return self._base_ or type(self)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        self._peer_.used += 1
         return _ask(self, "call", arguments, tuple(keywords.items()))
 
     def __getattr__(self, name: str) -> Any:
@@ -810,11 +819,23 @@ def _binary(operation: str, in_order: bool, reverse: bool) -> Callable[[Remote, 
     return forward
 
 
+def _in_place(operation: str) -> Callable[[Remote, Any], Any]:
+    def forward(self: Remote, other: Any) -> Any:
+        result = _ask(self, operation, other)
+        if not isinstance(result, Remote):
+            raise TypeError("the sample's own objects do not become data in place")
+        return result
+
+    return forward
+
+
 for _name in UNARY:
     if _name not in ("hash", "dir", "iter", "next", "round", "format"):
         setattr(Remote, f"__{_name}__", _unary(_name))
 for _name in ORDER:
     setattr(Remote, f"__{_name}__", _binary(_name, in_order=True, reverse=False))
+for _name in IN_PLACE:
+    setattr(Remote, f"__{_name}__", _in_place(_name))
 for _name in ARITHMETIC:
     _plain = _name.rstrip("_")
     setattr(Remote, f"__{_plain}__", _binary(_name, in_order=False, reverse=False))

@@ -38,9 +38,9 @@ HELPERS = {
     if not name.startswith("_")
 }
 # A function, a class or a variable of a program's top level.
-DEFINITION = re.compile(
-    r"^(?:(?:async +def|def|class) +(\w+)|(\w+)(?: *:[^=\n]*)? *=(?!=))", re.MULTILINE
-)
+DEFINITION = re.compile(r"^(?:(?:async def|def|class) +(\w+)|(\w+) ?=(?!=))", re.MULTILINE)
+# Longer code is not searched for names of builtins.
+LARGEST_CODE = 50_000
 
 
 class Ruling(NamedTuple):
@@ -76,7 +76,7 @@ def foreign_names(trees: list[ast.Module]) -> set[str]:
 
 def defines_builtin(code: str) -> set[str]:
     """The names of builtins that a program's top level defines."""
-    found = DEFINITION.findall(code)
+    found = DEFINITION.findall(code) if len(code) <= LARGEST_CODE else []
     return {name for pair in found for name in pair if name and hasattr(builtins, name)}
 
 
@@ -302,7 +302,9 @@ def _reason(error: BaseException, statement: ast.stmt) -> str:
         message = str(error)
     except BaseException:
         message = ""
-    source = ast.unparse(statement) if isinstance(statement, (ast.Assert, ast.Expr)) else ""
+    shown = statement.test if isinstance(statement, ast.Assert) else statement
+    plain = isinstance(statement, (ast.Assert, ast.Expr))
+    source = ast.unparse(_Untallied().visit(shown)) if plain else ""
     place = source if len(source) <= 200 else f"line {statement.lineno} of the tests"
     if isinstance(error, AssertionError) and not hasattr(error, "remote") and not message:
         return f"does not hold: {place or f'an assertion below line {statement.lineno}'}"
@@ -379,6 +381,7 @@ class _Taint:
             case ast.Try(body, handlers, orelse) if any(map(self.concerns, body)):
                 self._add_assigned([*body, *(h for handler in handlers for h in handler.body)])
                 self._add_assigned(orelse)
+                self._names.update(handler.name for handler in handlers if handler.name)
             case ast.If(test, body, orelse) | ast.While(test, body, orelse) if self.concerns(test):
                 self._add_assigned([*body, *orelse])
             case ast.Call(function, arguments, keywords):
@@ -478,6 +481,17 @@ class _Counter(ast.NodeTransformer):
             if guarded or (concerned and other):
                 wanted = "forgiven" if other else "caught"
                 handler.body = [ast.Expr(_tally(wanted)), *handler.body]
+        return node
+
+
+class _Untallied(ast.NodeTransformer):
+    """Shows assertions as they were."""
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        match node.func:
+            case ast.Attribute(ast.Name(name), "judge") if name == TALLY:
+                return node.args[0]
         return node
 
 
