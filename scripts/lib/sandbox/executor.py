@@ -177,7 +177,7 @@ class Sandbox:
         return task.future
 
     def abort(self) -> None:
-        """Judge nothing more: who waits for a verdict gets a RuntimeError. `close` it afterwards."""
+        """Judge nothing more: who waits for a verdict gets a RuntimeError. To be closed, too."""
         with contextlib.suppress(queue.Empty):
             while True:
                 if task := self._tasks.get_nowait():

@@ -127,7 +127,7 @@ def helpers(foreign: set[str], code: str) -> set[str]:
 
 
 def without_stubs(prefix: str) -> ast.Module:
-    """The helpers of a trusted prefix: it without functions that are only a docstring."""
+    """The helpers of a trusted prefix: it without functions that do nothing yet."""
     tree = ast.parse(prefix)
     tree.body = [node for node in tree.body if not _is_stub(node)]
     return tree
@@ -141,7 +141,7 @@ def names_of_helpers(prefix: str) -> frozenset[str]:
 
 def _is_stub(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef) and all(
-        isinstance(part, ast.Pass)
+        isinstance(part, (ast.Pass, ast.Import, ast.ImportFrom))
         or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
         for part in node.body
     )

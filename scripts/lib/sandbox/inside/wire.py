@@ -75,10 +75,11 @@ def send_message(control: Any, frame: bytes, descriptor: int | None = None) -> N
 def receive_message(control: Any) -> tuple[bytes, int | None]:
     """The next frame of `send_message` and its descriptor. Raises Ended."""
     head, rights, _, _ = control.recvmsg(4, _socket.CMSG_SPACE(4))
-    while 0 < len(head) < 4:
-        head += control.recv(4 - len(head))
-    if not head:
-        raise Ended
+    while len(head) < 4:
+        more = control.recv(4 - len(head)) if head else b""
+        if not more:
+            raise Ended
+        head += more
     size, frame = int.from_bytes(head, "big"), bytearray()
     while len(frame) < size:
         chunk = control.recv(min(size - len(frame), 1 << 20))
