@@ -37,9 +37,12 @@ UNASKED = (FULL, NO_NETNS)
 PLAYERS, JUDGES = "players", "judges"
 INSIDE = Path(__file__).with_name("inside")
 JAIL_HOME, JAIL_PACKAGES = "/sandbox", "/packages"
-# The folder of `inside` is on the path only while it is imported: samples may have an `inside`.
+# `random` would have every fork draw new numbers; equal samples are to end equally. The folder of
+# `inside` is on the path only while it is imported: samples may have an `inside`.
 BOOT = (
-    "import sys; sys.path.insert(0, {home!r}); from inside import {role}; del sys.path[0]; "
+    "import os, sys; register = os.register_at_fork; os.register_at_fork = lambda **hooks: None; "
+    "import random; os.register_at_fork = register; random.seed(0); "
+    "sys.path.insert(0, {home!r}); from inside import {role}; del sys.path[0]; "
     "sys.path += {packages!r}; {role}.main()"
 )
 # What samples import most. Each costs a little memory of the process that is forked for every

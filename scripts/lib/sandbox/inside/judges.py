@@ -43,6 +43,8 @@ PLAIN_REPLY_BYTES = 256 << 10
 # Types whose values are small where they cross, and may be endless where something is done to them.
 ENDLESS = frozenset({"range", "Decimal", "Fraction", "object"})
 PLANS_KEPT = 256
+# Connections to players that are about to be killed.
+KEPT = 2
 # In JSON, six bytes each, they fit into one write to a pipe.
 REASON_CHARACTERS = 600
 UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
@@ -82,14 +84,14 @@ def main() -> None:
     """Serve the supervisor until it goes."""
     keeper, control = start(json.loads(sys.argv[1]), lambda: None)
     judge = Judge(keeper, control)
-    last = -1
+    kept: deque[int] = deque()
     try:
         while True:
             case = judge.next_case()
-            if last >= 0:
+            kept.append(case.descriptor)
+            if len(kept) > KEPT:
                 # Not before: its player would come to life again to end itself.
-                os.close(last)
-            last = case.descriptor
+                os.close(kept.popleft())
             if case.outputs:
                 channel = Channel(case.descriptor, keeper.confines.memory_bytes)
                 answer: dict[str, Any] = {"outputs": outputs(case, channel), "clean": True}

@@ -36,11 +36,8 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
         # What is there when a sample ends is removed.
         if os.listdir(path) or (confines.alone and os.stat(path).st_dev == os.stat("/").st_dev):
             sys.exit(f"{path} is no empty directory of its own")
-    # `random` would have every fork find new numbers; equal samples are to end equally.
-    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
-    for name in ("random", *arguments["preloaded"]):
+    for name in arguments["preloaded"]:
         __import__(name)
-    os.register_at_fork = register
     apply_limits(confines)
     if uid := arguments["uid"]:
         os.setgroups([])
