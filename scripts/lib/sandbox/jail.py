@@ -36,7 +36,8 @@ class Jail:
     facts: what its first process said of itself.
     """
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, stop: int) -> None:
+        """Start a jail. stop: the descriptor by which judges have a player stopped."""
         self._launch = launch
         self._control, theirs = socket.socketpair()
         self._first_process = -1
@@ -44,7 +45,9 @@ class Jail:
         number = theirs.fileno()
         informed = [information] if "{information}" in launch.command else []
         command = [
-            part.replace("{control}", str(number)).replace("{information}", str(information))
+            part.replace("{control}", str(number))
+            .replace("{information}", str(information))
+            .replace("{stop}", str(stop))
             for part in launch.command
         ]
         try:
@@ -55,7 +58,7 @@ class Jail:
                 stderr=subprocess.PIPE,
                 env=launch.environment,
                 cwd=launch.environment["HOME"] if launch.scratch else "/",
-                pass_fds=[number, *informed, *launch.descriptors],
+                pass_fds=[number, stop, *informed, *launch.descriptors],
                 # Ctrl-C is for us: a sample that is running ends by itself, with its true verdict.
                 start_new_session=True,
             )

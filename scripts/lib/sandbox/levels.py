@@ -67,7 +67,8 @@ class Launch:
     """What starts one jail.
 
     command: {control} in it is to be replaced by the number of the descriptor of the connection to
-        the supervisor, {information} by that of one that bubblewrap writes to.
+        the supervisor, {stop} by that of the one between the two jails of a worker, {information}
+        by that of one that bubblewrap writes to.
     remedy: what to do if the jail does not start.
     descriptors: open ones that it needs, closed by `close`. scratch: a folder of the host.
     """
@@ -120,7 +121,7 @@ class Isolation:
             "processes": limits.processes,
             "file_bytes": limits.file_bytes,
         }
-        arguments: dict[str, Any] = {"control": "{control}", "confines": confines}
+        arguments: dict[str, Any] = {"control": "{control}", "stop": "{stop}", "confines": confines}
         arguments |= {"preloaded": preloaded, "uid": 0, "rules": None}
         if self.bwrap is None:
             return self._bare(role, packages, arguments)
@@ -180,7 +181,7 @@ def _python(role: str, home: str, packages: list[str], arguments: dict[str, Any]
     # Not -I: it would ignore PYTHONHASHSEED=0, and equal samples are to end equally. The other
     # variables are ours as well, so that there is nothing to be protected from.
     options = ["-s", "-P", "-S", "-B", "-X", "utf8", "-c", boot]
-    text = json.dumps(arguments).replace('"{control}"', "{control}")
+    text = json.dumps(arguments).replace('"{control}"', "{control}").replace('"{stop}"', "{stop}")
     return [bubblewrap.interpreter(), *options, text]
 
 

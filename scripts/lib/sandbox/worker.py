@@ -17,7 +17,6 @@ from scripts.lib.sandbox import model
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.child import wall_limit
 from scripts.lib.sandbox.inside.judges import AGAIN
-from scripts.lib.sandbox.inside.players import STOP
 from scripts.lib.sandbox.inside.trial import LOST
 from scripts.lib.sandbox.jail import Jail, JailLost
 from scripts.lib.sandbox.levels import JUDGES, PLAYERS, Isolation, numpy_is_here
@@ -122,7 +121,7 @@ class Worker:
         self._line.clear()
         self._waiting.clear()
         for with_numpy in (False, True):
-            self._end(PLAYERS, JUDGES, with_numpy=with_numpy)
+            self._end(with_numpy)
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""
@@ -140,16 +139,24 @@ class Worker:
             self._jails.popitem()[1].close()
 
     def _start(self, with_numpy: bool) -> None:
-        """Start the jails of a flavour that are not running."""
-        missing = [role for role in (PLAYERS, JUDGES) if (role, with_numpy) not in self._jails]
-        for role in missing:
-            launch = self.isolation.launch(role, self.limits, with_numpy)
-            self._jails[role, with_numpy] = Jail(launch)
-        for role in missing:
-            self._jails[role, with_numpy].wait_until_ready()
+        """Start the jails of a flavour if they are not running."""
+        if (PLAYERS, with_numpy) in self._jails:
+            return
+        ours, theirs = socket.socketpair()
+        try:
+            with ours, theirs:
+                for role, stop in ((PLAYERS, ours), (JUDGES, theirs)):
+                    launch = self.isolation.launch(role, self.limits, with_numpy)
+                    self._jails[role, with_numpy] = Jail(launch, stop.fileno())
+            for role in (PLAYERS, JUDGES):
+                self._jails[role, with_numpy].wait_until_ready()
+        except BaseException:
+            self._end(with_numpy)
+            raise
 
-    def _end(self, *roles: str, with_numpy: bool) -> None:
-        for role in roles:
+    def _end(self, with_numpy: bool) -> None:
+        """End the jails of a flavour: they are connected, and go together."""
+        for role in (PLAYERS, JUDGES):
             if jail := self._jails.pop((role, with_numpy), None):
                 jail.close()
 
@@ -205,8 +212,9 @@ class Worker:
         players, judges = self._jails[PLAYERS, with_numpy], self._jails[JUDGES, with_numpy]
         try:
             ruling, stuck = self._hear(judges, task.deadline)
-            players.send(STOP)
-            ending, frozen = self._hear(players, time.monotonic() + GRACE_SECONDS)
+            ending, frozen = None, stuck
+            if not stuck:
+                ending, frozen = self._hear(players, time.monotonic() + GRACE_SECONDS)
         except JailLost:
             self._give_back()
             return
@@ -215,24 +223,18 @@ class Worker:
             return
         self._line.popleft()
         self._alone = max(0, self._alone - 1)
-        if stuck or not ruling["clean"]:
-            self._end(JUDGES, with_numpy=with_numpy)
-        if frozen or not ending["clean"]:
-            self._end(PLAYERS, with_numpy=with_numpy)
-        if self._line:
-            if not self._both_run(with_numpy):
-                # The next one was half in a jail that is gone.
+        if frozen or not (ruling["clean"] and ending["clean"]):
+            self._end(with_numpy)
+            if self._line:
+                # The next one was in them already.
                 self._give_back(charge=False)
-            else:
-                limit = wall_limit(self._seconds(self._line[0]))
-                self._line[0].deadline = time.monotonic() + limit + GRACE_SECONDS
+        elif self._line:
+            limit = wall_limit(self._seconds(self._line[0]))
+            self._line[0].deadline = time.monotonic() + limit + GRACE_SECONDS
         try:
             self._decide(task, ruling, ending or {"how": "wall", "cpu": 0.0, "wall": 0.0})
         except Exception as error:
             task.future.set_exception(error)
-
-    def _both_run(self, with_numpy: bool) -> bool:
-        return all((role, with_numpy) in self._jails for role in (PLAYERS, JUDGES))
 
     def _hear(self, jail: Jail, deadline: float) -> tuple[Any, bool]:
         """A jail's answer, and whether it is stuck. Raises JailLost if it died."""
@@ -248,7 +250,7 @@ class Worker:
         if charge and len(self._line) == 1:
             self._line[0].lost += 1
         self._alone = len(self._line)
-        self._end(PLAYERS, JUDGES, with_numpy=self._line[0].with_numpy)
+        self._end(self._line[0].with_numpy)
         self._waiting.extendleft(reversed(self._line))
         self._line.clear()
 

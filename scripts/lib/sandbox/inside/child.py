@@ -90,18 +90,25 @@ def apply_limits(confines: Confines) -> None:
 class Keeper:
     """Forks children, one at a time, and ends them.
 
-    control: the descriptor on which the supervisor sends. confine: called in each child, where no
+    control: the descriptor on which the supervisor sends. stop: that of the connection between
+        judges and players. Neither is a child's. confine: called in each child, where no
         jail confines it already.
     """
 
     def __init__(
-        self, confines: Confines, control: int, confine: Callable[[], None] | None
+        self,
+        confines: Confines,
+        control: int,
+        stop: int,
+        confine: Callable[[], None] | None,
     ) -> None:
         self.confines = confines
-        self._control = control
+        self.control = control
+        self.stop = stop
         self._confine = confine
         self._poll = select.poll()
-        self._poll.register(control, select.POLLIN)
+        for descriptor in (control, stop):
+            self._poll.register(descriptor, select.POLLIN)
         # The only signal with a handler: a sample could send it.
         signal(SIGINT, SIG_IGN)
         self._looks = [_look(path) for path in confines.scratch]
@@ -113,14 +120,16 @@ class Keeper:
         body: Callable[[], None],
         cpu_seconds: float,
         given: list[int],
-        heard: Callable[[], bool],
+        heard: Callable[[int], bool],
         result: int = -1,
     ) -> Ending:
         """Fork a child that executes `body`, wait for its end, wipe out whatever it has started.
 
-        given: descriptors that are the child's from now on. heard: called when the supervisor has
-        sent something; whether it wants the child stopped. result: a descriptor from which
-        something can be read, or nothing any more, when the child has done its work.
+        given: descriptors that are the child's from now on.
+        heard: called with the descriptor, control or stop, on which something has come; whether the
+            child is to be stopped.
+        result: a descriptor from which something can be read, or nothing any more, when the child
+            has done its work.
         """
         started = time.monotonic()
         child = os.fork()
@@ -144,7 +153,8 @@ class Keeper:
         leave = os._exit
         try:
             signal(SIGINT, default_int_handler)
-            os.close(self._control)
+            os.close(self.control)
+            os.close(self.stop)
             # Of its own: flags and locks of an open file are those of everybody who has it.
             null = os.open("/dev/null", os.O_RDWR)
             for descriptor in (0, 1, 2):
@@ -160,14 +170,15 @@ class Keeper:
             leave(1)
 
     def _wait(
-        self, child: int, started: float, cpu_seconds: float, heard: Callable[[], bool]
+        self, child: int, started: float, cpu_seconds: float, heard: Callable[[int], bool]
     ) -> tuple[str, float]:
         """How the child ended, and the processor seconds that it and its reaped children took."""
         deadline, how = started + wall_limit(cpu_seconds), ""
         while not how:
             if ready := self._poll.poll(LOOK_SECONDS * 1000):
-                if ready[0][0] != self._control or heard():
-                    how = "stopped"
+                for descriptor, _ in ready:
+                    if descriptor not in (self.control, self.stop) or heard(descriptor):
+                        how = "stopped"
                 continue
             # A child that dies is missed by the judge, who has us stopped, long before this; unless
             # something that it has started keeps its connection open.

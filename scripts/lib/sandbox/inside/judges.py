@@ -98,6 +98,7 @@ def main() -> None:
             else:
                 ruling, clean = judge.judge(case)
                 answer = {**ruling._asdict(), "clean": clean}
+            os.write(keeper.stop, b".")
             send_message(control, json.dumps(answer).encode())
     except (Ended, OSError):
         os._exit(0)
@@ -125,7 +126,10 @@ class Judge:
         assert descriptor is not None
         self._waiting.append(_Case(marshal.loads(frame), descriptor))
 
-    def _heard(self) -> bool:
+    def _heard(self, descriptor: int) -> bool:
+        if descriptor == self._keeper.stop:
+            # The players have gone.
+            raise Ended
         self._receive()
         return False
 

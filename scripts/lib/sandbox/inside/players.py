@@ -1,8 +1,8 @@
 """The jail of players: see `player`. This process never sees code or tests.
 
-The supervisor sends a number of processor seconds with one end of a connection to the judge, then
-b"stop" when the judge is done; it gets the ending (see `child.Ending`) back. The next sample may
-come before the stop of the one before it.
+The supervisor sends a number of processor seconds with one end of a connection to the judge, and
+gets the ending (see `child.Ending`) back. The jail of judges sends a byte for each sample, when it
+is done with it: then its player is stopped. The next sample may come before that.
 """
 
 import functools
@@ -15,8 +15,6 @@ from . import player
 from .wire import Ended, receive_message, send_message
 from .zygote import start
 
-STOP = b"stop"
-
 
 def main() -> None:
     """Serve the supervisor until it goes."""
@@ -25,13 +23,14 @@ def main() -> None:
     waiting: deque[tuple[bytes, int | None]] = deque()
     stopped = False
 
-    def heard() -> bool:
+    def heard(descriptor: int) -> bool:
         nonlocal stopped
-        message = receive_message(control)
-        if message[0] == STOP:
+        if descriptor == keeper.stop:
+            if not os.read(keeper.stop, 1):
+                raise Ended
             stopped = True
         else:
-            waiting.append(message)
+            waiting.append(receive_message(control))
         return stopped
 
     try:
@@ -41,9 +40,9 @@ def main() -> None:
             stopped = False
             body = functools.partial(player.play, descriptor)
             ending = keeper.run(body, float(seconds), [descriptor], heard)
-            # One that ends by itself: the supervisor will know it from the judge.
-            while not stopped:
-                heard()
+            if not stopped:
+                # One that has ended by itself: its judge will notice.
+                heard(keeper.stop)
             send_message(control, ending.line())
     except (Ended, OSError):
         os._exit(0)

@@ -21,7 +21,8 @@ SIGKILL = 9
 def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keeper, Any]:
     """Take the limits upon this process and tell the supervisor that it is ready.
 
-    arguments: `control` (the descriptor of the connection to the supervisor), `uid` (to become, 0
+    arguments: `control` (the descriptor of the connection to the supervisor), `stop` (that of the
+        one from the judges to the players, by which a player is stopped), `uid` (to become, 0
         to stay who we are), `confines` (of `Confines`), `preloaded` (modules that samples want),
         `rules` (descriptors; see `confine`).
     warm_up: called when all privileges are gone, before anything is forked.
@@ -65,7 +66,7 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
     gc.freeze()
     facts = {"prefix": sys.base_prefix, "library": json.__file__, "uid": os.getuid()}
     send_message(control, json.dumps(facts).encode())
-    return Keeper(confines, control.fileno(), confine), control
+    return Keeper(confines, control.fileno(), arguments["stop"], confine), control
 
 
 def prctl(option: int, value: int) -> None:
