@@ -185,8 +185,8 @@ def verify_all(
     """Each reply with its outcome and the number of replies to its instruction."""
     groups = by_instruction(labels)
     with (
-        # One instruction is judged while the next waits: no worker of the sandbox is ever idle.
-        ThreadPoolExecutor(2 * workers) as executor,
+        # Enough instructions at a time that no worker of the sandbox is ever idle.
+        ThreadPoolExecutor(4 * workers) as executor,
         Progress("verify_samples", len(groups), "instructions") as progress,
     ):
         try:

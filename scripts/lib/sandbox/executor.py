@@ -13,8 +13,9 @@ from scripts.lib.sandbox.model import Calls, Job, Limits, SandboxUnavailable, Ve
 from scripts.lib.sandbox.selftest import broken_promise
 from scripts.lib.sandbox.worker import Task, Worker
 
-# Jobs in the hands of each worker's queue: enough that none waits, few enough for large sources.
-JOBS_AHEAD = 4
+# Jobs taken ahead of the verdict that is waited for, by worker: enough that no worker runs out
+# of them while one of them takes its time, few enough for large sources.
+JOBS_AHEAD = 48
 
 
 class Sandbox:
