@@ -106,7 +106,10 @@ def config_of(name):
             f"{source}: key 'verification.support': {verification['support']} replies cannot "
             f"agree where there are {replies}: raise 'label.replies'"
         )
-    if verification["sandbox"]["level"] == "none" and not verification["sandbox"]["accept_risk"]:
+    if (
+        verification["sandbox"]["level"] == "none"
+        and not verification["sandbox"]["accept_risk"]
+    ):
         raise WorkflowError(
             f"{source}: key 'verification.sandbox.level': none runs a model's code without "
             "isolation: set 'verification.sandbox.accept_risk: true' as well, or another level"
@@ -147,7 +150,11 @@ def setting(path):
 
 def accepted_risk(wildcards):
     """The option that lets code run without isolation, where the config asks for it twice."""
-    return "--accept-risk" if setting("verification/sandbox/accept_risk")(wildcards) else ""
+    return (
+        "--accept-risk"
+        if setting("verification/sandbox/accept_risk")(wildcards)
+        else ""
+    )
 
 
 def task_of(wildcards):
