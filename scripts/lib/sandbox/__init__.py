@@ -3,7 +3,7 @@
 supervisor        one thread a worker (executor, worker); the only part outside of the jails
   jail of players   forks a process for each sample, which never has the tests (inside/player)
   jail of judges    decides by the data that comes back (inside/plan), or executes tests with
-                    stand-ins for the sample's functions (inside/trial, inside/remote)
+                    stand-ins for the sample's functions (inside/trial, inside/standins)
 """
 
 from scripts.lib.sandbox.executor import Sandbox

@@ -79,7 +79,7 @@ class Worker:
             raise
 
     def judge(self, job: Job) -> Verdict:
-        """The verdict on a job. Raises SandboxUnavailable if no jail can be started any more."""
+        """The verdict on a job."""
         task = Task(job, Future())
         self._waiting.append(task)
         while not task.future.done():

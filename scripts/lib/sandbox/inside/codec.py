@@ -27,6 +27,11 @@ SMALL = 1 << 63
 # Frames of Python for nested data: some hundred levels of it.
 ROOM = 5000
 ATOMS = frozenset({int, float, str, bool, type(None)})
+# Containers that can be changed.
+SHARED = (
+    list, dict, set, bytearray, collections.deque, collections.OrderedDict, collections.Counter,
+    collections.defaultdict,
+)  # fmt: skip
 # What numpy calls plain numbers and truth values.
 ARRAY_KINDS = "biufc"
 
@@ -115,7 +120,7 @@ def deeply(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def base_of(value: Any) -> type | None:
     """The type of data that an object of a subclass of it is made of, `None` if there is none."""
-    return next((kind for kind in _BASES if isinstance(value, kind)), None)
+    return next((kind for kind in BASES if isinstance(value, kind)), None)
 
 
 def as_base(value: Any, base: type) -> Any:
@@ -136,7 +141,7 @@ _ATOM_OF = {
     str: lambda value: "".join(str.__iter__(value)),
     bytes: lambda value: bytes(bytes.__iter__(value)),
 }
-_BASES = (
+BASES = (
     int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset,
     collections.OrderedDict, collections.Counter, collections.defaultdict, dict, collections.deque,
 )  # fmt: skip

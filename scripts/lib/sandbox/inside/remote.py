@@ -1,50 +1,33 @@
-"""Objects of the other process: the judge's hold on the sample's functions, and the reverse.
+"""The connection over which the judge's stand-ins and the sample's objects talk, and the reverse.
 
-Data crosses as data. Anything else stays where it is; the other side gets a stand-in that asks for
-every operation. The judge gives away nothing by it: what the tests compare with never crosses, and
-where an answer of the sample's would decide a comparison with the tests' data, it is not asked:
-
-- an object of the sample's is never equal to data;
-- it is not ordered against data, and what comes out of arithmetic with data is not turned into data
-  (`abs(f(x) - 3.14) < 1e-6` is no question for an object that f has made up), unless the tests have
-  made it themselves by calling a class, which they name with a capital letter.
-
-An object of a subclass of a type of data (`class Stack(list)`) is compared by the data in it. What
-the sample may ask of the tests' objects is bounded as well: see `_check_admitted`.
+Data crosses as data. Containers are on both sides: every message brings along what has changed in
+them. Anything else stays where it is; the other side gets a stand-in (see `standins`) that asks for
+every operation (see `operations`).
 """
 
 import _thread
 import builtins
-import copy
-import functools
 import importlib
 import io
 import operator
-import random
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import _exit as leave
 from os import getpid as whoami
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FrameType,
-    FunctionType,
-    MethodType,
-    ModuleType,
-    TracebackType,
-)
+from types import ModuleType
 from typing import Any
 
 from . import codec
+from .codec import SHARED
+from .operations import BUILTIN_TYPES, LOOKS, MODULES, OPERATIONS, UNUSED, check_admitted
+from .standins import Remote, RemoteClass, RemoteFunction, ask, number_of, peer_of
 from .wire import Channel, Ended
 
 # A sample may replace the built-in functions of its process; the functions here keep their own.
 __builtins__ = dict(vars(builtins))
 
-SHARED = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 SHARED_BY_NAME = {kind.__name__: kind for kind in SHARED}
 # Larger containers cross as copies. Changes are looked for in all that cross in an exchange, and
 # later in the last small ones.
@@ -53,84 +36,6 @@ SMALL = 1000
 WATCHED = 128
 # More than that is not passed on to tests that look at what is printed.
 PRINTED_CHARACTERS = 1 << 20
-ARITHMETIC = (
-    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_",
-    "or_", "xor",
-)  # fmt: skip
-IN_PLACE = tuple(f"i{name.rstrip('_')}" for name in ARITHMETIC)
-ORDER = ("lt", "le", "gt", "ge")
-UNARY = {
-    "len": len, "str": str, "repr": repr, "hash": hash, "bool": bool, "int": int, "float": float,
-    "complex": complex, "abs": abs, "neg": operator.neg, "pos": operator.pos, "round": round,
-    "invert": operator.invert, "index": operator.index, "bytes": bytes, "format": format,
-    "dir": dir, "iter": iter, "next": next, "reversed": reversed,
-}  # fmt: skip
-# What the sample may ask about an object whose class the tests define.
-ORDINARY = frozenset({
-    *UNARY, *ARITHMETIC, *IN_PLACE, *ORDER, "eq", "contains", "get", "set", "del", "item",
-    "set_item", "del_item", "enter", "exit", "call", "iterable", "instance",
-})  # fmt: skip
-# Objects of the tests whose attributes a sample may not see, and attributes of all others.
-CLOSED = (
-    FunctionType, MethodType, BuiltinFunctionType, type, ModuleType, FrameType, TracebackType,
-    CodeType, functools.partial,
-)  # fmt: skip
-HIDDEN = ("_", "gi_", "cr_", "ag_", "tb_", "f_", "co_")
-# Modules of the code that the tests get, if they use them, from their own library.
-MODULES = frozenset({
-    "abc", "array", "ast", "asyncio", "base64", "bisect", "calendar", "cmath", "collections",
-    "collections.abc", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json",
-    "logging", "math", "numbers", "numpy", "operator", "os", "pathlib", "pickle", "posixpath",
-    "queue", "random", "re", "statistics", "string", "struct", "sys", "tempfile", "textwrap",
-    "threading", "time", "types", "typing", "unittest", "unittest.mock", "uuid", "warnings",
-})  # fmt: skip
-# What is no use that an assertion could be about.
-UNUSED = frozenset({"global", "get", "bool", "base", "iterable", "seed", "recursion limit"})
-# What a question that changes nothing asks for.
-LOOKS = frozenset({"base", "global", "iterable", "instance", "subclass", "str", "repr", "hash"})
-DESCRIPTIONS = ("__name__", "__qualname__", "__doc__", "__module__")
-BUILTIN_TYPES = {
-    kind.__name__: kind
-    for kind in (*vars(builtins).values(), type(None), type(...), type(NotImplemented))
-    if isinstance(kind, type)
-}
-
-
-def _await(awaitable: Any) -> Any:
-    import asyncio
-
-    async def wait() -> Any:
-        return await awaitable
-
-    return asyncio.run(wait())
-
-
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "call": lambda function, positional, keywords: function(*positional, **dict(keywords)),
-    "get": getattr,
-    "set": setattr,
-    "del": delattr,
-    "item": operator.getitem,
-    "set_item": operator.setitem,
-    "del_item": operator.delitem,
-    "contains": operator.contains,
-    "iterable": lambda value: hasattr(type(value), "__iter__"),
-    "eq": operator.eq,
-    "instance": lambda kind, value: isinstance(value, kind),
-    "subclass": lambda kind, other: issubclass(other, kind),
-    "enter": lambda value: value.__enter__(),
-    "exit": lambda value, *error: value.__exit__(*error),
-    "copy": copy.copy,
-    "deepcopy": copy.deepcopy,
-    "seed": random.seed,
-    "recursion limit": sys.setrecursionlimit,
-    "await": _await,
-    "anext": lambda value: _await(value.__anext__()),
-    "base": lambda value: codec.as_base(value, codec.base_of(value) or type(value)),
-    **UNARY,
-    **{name: getattr(operator, name) for name in (*ARITHMETIC, *IN_PLACE, *ORDER)},
-}
 
 
 class Peer:
@@ -248,7 +153,7 @@ class Peer:
             # `type` makes classes, and a string can be a format that looks into objects.
             if type(structures[0]) is not dict or structures[0].keys() != {"own"}:
                 raise PermissionError("not an object of the tests")
-            _check_admitted(operation, arguments)
+            check_admitted(operation, arguments)
         return codec.deeply(self._encode, OPERATIONS[operation](*arguments))
 
     def _global(self, name: str) -> codec.Structure:
@@ -360,8 +265,8 @@ class Peer:
 
     def _give(self, value: Any) -> codec.Structure:
         """The structure of an object that stays here."""
-        if isinstance(value, Remote) and _peer_of(value) is self:
-            return {"own": _number_of(value)}
+        if isinstance(value, Remote) and peer_of(value) is self:
+            return {"own": number_of(value)}
         if isinstance(value, type) and getattr(value, "remote_class", None) is not None:
             return {"own": value.remote_class}
         if isinstance(value, tuple) and codec.is_named_tuple(value):
@@ -425,7 +330,7 @@ class Peer:
             elif kind == "function":
                 made = RemoteFunction._make(self, number, name, None)
             else:
-                plain = next((kind for kind in codec._BASES if kind.__name__ == base), None)
+                plain = next((kind for kind in codec.BASES if kind.__name__ == base), None)
                 made = Remote._make(self, number, name, plain)
             self._taken[number] = made
         made = self._taken[number]
@@ -506,7 +411,7 @@ def _checked_number(number: Any) -> int:
 
 def _coroutine(stand_in: Any) -> Any:
     async def wait() -> Any:
-        return _ask(stand_in, "await")
+        return ask(stand_in, "await")
 
     return wait()
 
@@ -554,292 +459,6 @@ def _replace(container: Any, flat: Any) -> None:
         # Not `update`: a Counter adds.
         for key, value in zip(flat[::2], flat[1::2], strict=True):
             container[key] = value
-
-
-# What the sample may ask of the tests' objects
-
-
-def _check_admitted(operation: str, arguments: list[Any]) -> None:
-    """Refuse what would show the tests, or lead to what shows them. Raises PermissionError.
-
-    Functions and classes may be called, and described; other objects be asked for attributes that
-    do not begin with an underscore. A function's `__globals__`, a generator's `gi_frame` or a
-    traceback's `tb_frame` would tell it all.
-    """
-    if not arguments or operation not in ORDINARY:
-        raise PermissionError("not for samples")
-    target = arguments[0]
-    if isinstance(target, type) and not (target.__module__ == "tests" and type(target) is type):
-        raise PermissionError("a class that is not the tests' own")
-    if isinstance(target, str) or getattr(target, "__name__", "").startswith("format"):
-        raise PermissionError("a format looks into objects")
-    if operation in ("get", "set", "del"):
-        name = arguments[1]
-        hidden = type(name) is not str or name.startswith(HIDDEN) or isinstance(target, CLOSED)
-        if hidden and (operation != "get" or name not in DESCRIPTIONS):
-            raise AttributeError(f"{name!r} is not for samples")
-
-
-# Stand-ins
-
-
-class Remote:
-    """The stand-in for an object of the other side."""
-
-    __slots__ = ("_base_", "_derived_", "_kept_", "_made_", "_number_", "_peer_")
-
-    @classmethod
-    def _make(cls, peer: Peer, number: int, name: str, base: type | None) -> "Remote":
-        documentation = property(lambda self: _ask(self, "get", "__doc__"))
-        key = cls, name
-        if key not in peer.kinds:
-            members = {"__slots__": (), "__doc__": documentation}
-            peer.kinds[key] = type(name or cls.__name__, (cls,), members)
-        kind = peer.kinds[key]
-        made = object.__new__(kind)
-        for slot, value in (
-            ("_peer_", peer),
-            ("_number_", number),
-            ("_base_", base),
-            ("_derived_", False),
-            ("_kept_", None),
-            ("_made_", False),
-        ):
-            object.__setattr__(made, slot, value)
-        return made
-
-    @property
-    def __class__(self) -> Any:
-        return self._base_ or type(self)
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return _ask(self, "call", arguments, tuple(keywords.items()))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "remote_class" or name in Remote.__slots__:
-            raise AttributeError(name)
-        value = _ask(self, "get", name)
-        if not callable(value):
-            self._peer_.used += 1
-        return value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        _ask(self, "set", name, value)
-
-    def __delattr__(self, name: str) -> None:
-        _ask(self, "del", name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return _ask(self, "item", key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        _ask(self, "set_item", key, value)
-
-    def __delitem__(self, key: Any) -> None:
-        _ask(self, "del_item", key)
-
-    def __iter__(self) -> Any:
-        if self._base_:
-            return iter(_base(self))
-        return _Iterator(_ask(self, "iter"))
-
-    def __next__(self) -> Any:
-        return _ask(self, "next")
-
-    def __contains__(self, value: Any) -> bool:
-        if self._base_ and not isinstance(value, Remote):
-            return value in _base(self)
-        if self._peer_.guarded and not self._made_ and not isinstance(value, Remote):
-            if _ask(self, "iterable"):
-                return any(value is item or value == item for item in self)
-            raise TypeError("the sample's own objects do not say what they contain")
-        return bool(_ask(self, "contains", value))
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Remote) and _peer_of(other) is self._peer_:
-            same = _number_of(other) == self._number_
-            return same or bool(_ask(self, "eq", other))
-        if self._base_:
-            return bool(_base(self) == other)
-        return False if self._peer_.guarded else bool(_ask(self, "eq", other))
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return int(_ask(self, "hash"))
-
-    def __dir__(self) -> Any:
-        return _ask(self, "dir")
-
-    def __format__(self, specification: str) -> str:
-        return (
-            format(_base(self), specification)
-            if self._base_
-            else _ask(self, "format", specification)
-        )
-
-    def __round__(self, *digits: Any) -> Any:
-        return _convert(self, "round", *digits)
-
-    def __copy__(self) -> Any:
-        return _ask(self, "copy")
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return _ask(self, "deepcopy")
-
-    def __enter__(self) -> Any:
-        return _ask(self, "enter")
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> Any:
-        return _ask(self, "exit", kind, error, None)
-
-    def __await__(self) -> Any:
-        yield from ()
-        return _ask(self, "await")
-
-    def __aiter__(self) -> Any:
-        return self
-
-    async def __anext__(self) -> Any:
-        return _ask(self, "anext")
-
-
-class RemoteClass(Remote):
-    """The stand-in for a class of the other side, other than an exception.
-
-    Its `_made_` says whether the tests name it as a class, with a capital letter.
-    """
-
-    __slots__ = ()
-
-    def name_as(self, name: str) -> None:
-        """Take note of the name by which the tests know the class."""
-        if name[:1].isupper():
-            object.__setattr__(self, "_made_", True)
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        made = Remote.__call__(self, *arguments, **keywords)
-        if isinstance(made, Remote) and self._made_:
-            object.__setattr__(made, "_made_", True)
-        return made
-
-    def __instancecheck__(self, value: Any) -> bool:
-        return bool(_ask(self, "instance", value))
-
-    def __subclasscheck__(self, other: Any) -> bool:
-        return bool(_ask(self, "subclass", other))
-
-
-class RemoteFunction(Remote):
-    """The stand-in for a function; in a class of this side it becomes a method."""
-
-    __slots__ = ()
-
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        return self if instance is None else MethodType(self, instance)
-
-
-class _Iterator:
-    """An iterator of the other side, which is no longer needed to be a `Remote` for its user."""
-
-    __slots__ = ("_remote",)
-
-    def __init__(self, remote: Any) -> None:
-        self._remote = remote
-
-    def __iter__(self) -> "_Iterator":
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._remote)
-
-
-def _peer_of(stand_in: Remote) -> Peer:
-    return stand_in._peer_
-
-
-def _number_of(stand_in: Remote) -> int:
-    return stand_in._number_
-
-
-def _ask(stand_in: Remote, operation: str, *arguments: Any) -> Any:
-    return stand_in._peer_.ask(operation, stand_in, *arguments)
-
-
-def _base(stand_in: Remote) -> Any:
-    """The data in an object of a subclass of a type of data.
-
-    The other side is asked again only when it has been asked for something that may have changed
-    it: whoever answers every look in another way would be larger and smaller than anything.
-    """
-    kept = stand_in._kept_
-    peer = stand_in._peer_
-    if kept is None or (kept[0] != peer.asked and stand_in._base_ in SHARED):
-        value = _ask(stand_in, "base")
-        if type(value) is not stand_in._base_:
-            raise TypeError("no data where there should be some")
-        kept = peer.asked, value
-        object.__setattr__(stand_in, "_kept_", kept)
-    return kept[1]
-
-
-def _convert(stand_in: Remote, operation: str, *arguments: Any) -> Any:
-    """Turn an object into data, or another object."""
-    if stand_in._base_:
-        return OPERATIONS[operation](_base(stand_in), *arguments)
-    if stand_in._derived_:
-        raise TypeError("the sample's own objects do not compute with the tests' data")
-    return _ask(stand_in, operation, *arguments)
-
-
-def _unary(operation: str) -> Callable[[Remote], Any]:
-    return lambda self: _convert(self, operation)
-
-
-def _binary(operation: str, in_order: bool, reverse: bool) -> Callable[[Remote, Any], Any]:
-    compute = OPERATIONS[operation]
-
-    def forward(self: Remote, other: Any) -> Any:
-        with_data = not (isinstance(other, Remote) and _peer_of(other) is self._peer_)
-        if self._base_ and with_data:
-            mine = _base(self)
-            return compute(other, mine) if reverse else compute(mine, other)
-        free = self._made_ or not self._peer_.guarded or not with_data
-        if in_order and not free:
-            raise TypeError("the sample's own objects are not ordered against the tests' data")
-        pair = (other, self) if reverse else (self, other)
-        result = self._peer_.ask(operation, *pair)
-        if not free and isinstance(result, Remote) and not result._base_:
-            object.__setattr__(result, "_derived_", True)
-        elif not free:
-            raise TypeError("the sample's own objects do not compute with the tests' data")
-        return result
-
-    return forward
-
-
-def _in_place(operation: str) -> Callable[[Remote, Any], Any]:
-    def forward(self: Remote, other: Any) -> Any:
-        result = _ask(self, operation, other)
-        if not isinstance(result, Remote):
-            raise TypeError("the sample's own objects do not become data in place")
-        return result
-
-    return forward
-
-
-for _name in UNARY:
-    if _name not in ("hash", "dir", "iter", "next", "round", "format"):
-        setattr(Remote, f"__{_name}__", _unary(_name))
-for _name in ORDER:
-    setattr(Remote, f"__{_name}__", _binary(_name, in_order=True, reverse=False))
-for _name in IN_PLACE:
-    setattr(Remote, f"__{_name}__", _in_place(_name))
-for _name in ARITHMETIC:
-    _plain = _name.rstrip("_")
-    setattr(Remote, f"__{_plain}__", _binary(_name, in_order=False, reverse=False))
-    setattr(Remote, f"__r{_plain}__", _binary(_name, in_order=False, reverse=True))
 
 
 def _printed() -> str:
