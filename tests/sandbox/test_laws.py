@@ -24,6 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scripts.lib.sandbox import Job, Sandbox, Verdict
+from scripts.lib.sandbox.executor import JOBS_AHEAD
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.wire import Channel, Ended, TooLarge
 from tests.sandbox.attacks import ATTACKS
@@ -124,7 +125,7 @@ def test_jobs_are_taken_as_workers_get_free(sandbox: Sandbox) -> None:
 
     verdicts = sandbox.judge(endless())
     assert [next(verdicts).id for _ in range(20)] == list(range(1, 21))
-    assert len(given_out) < 60
+    assert len(given_out) <= 20 + 2 * JOBS_AHEAD + 2
 
 
 def test_a_broken_source_of_jobs_is_noticed(sandbox: Sandbox) -> None:
@@ -252,7 +253,6 @@ def _kind(key: Any) -> str:
 def test_data_comes_back(value: Any) -> None:
     """Plain data crosses as it is."""
     text = codec.dumps(codec.encode(value))
-    assert text.isascii()
     assert same(codec.decode(codec.loads(text)), value)
 
 

@@ -250,10 +250,10 @@ def test_calls(sandbox: Sandbox, name: str) -> None:
     assert found.assertions == (len(calls.inputs) if verdict == "pass" else found.assertions)
 
 
-def test_as_many_values_as_inputs() -> None:
-    """A caller who has lost an expected value is told so at once."""
-    with pytest.raises(ValueError):
-        Calls("f", [[1], [2]], [2])
+def test_as_many_values_as_inputs(sandbox: Sandbox) -> None:
+    """A caller who has lost an expected value is told so."""
+    with pytest.raises(ValueError, match="not as many expected values as inputs"):
+        sandbox.run(Job("lost", ADD, calls=Calls("f", [[1], [2]], [2])))
 
 
 def test_no_calls_are_vacuous(sandbox: Sandbox) -> None:

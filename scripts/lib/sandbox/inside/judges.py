@@ -237,9 +237,10 @@ def _unreadable(error: BaseException) -> Ruling:
     return Ruling(BAD_TESTS, f"{type(error).__name__}: {text}"[:REASON_CHARACTERS])
 
 
-def send_sample(channel: Channel, case: _Case, remote: bool) -> None:
-    """Send the player the code, and what of the set-up it may rely on."""
-    channel.send(marshal.dumps((remote, case.program, _preparation(case.setup))))
+def send_sample(channel: Channel, case: _Case, remote: bool, *calls: bytes) -> None:
+    """Send the player the code, what of the set-up it may rely on, and its calls if it gets any."""
+    sample = marshal.dumps((remote, case.program, _preparation(case.setup)))
+    channel.send(sample, *calls)
 
 
 def _preparation(setup: str) -> str:
@@ -280,8 +281,7 @@ def outputs(case: _Case, channel: Channel) -> Any:
     entry_point = case.calls["entry_point"]
     asked = [(entry_point, codec.decode(given), {}, False) for given in case.calls["inputs"]]
     try:
-        send_sample(channel, case, remote=False)
-        channel.send(marshal.dumps(asked))
+        send_sample(channel, case, False, marshal.dumps(asked))
         replies = _replies(channel)
         _check_ready(next(replies))
         returned = []
@@ -315,8 +315,7 @@ def judge_plainly(
     resolve = _refuse if case.calls is None else _opaque
     asserted = at = 0
     try:
-        send_sample(channel, case, remote=False)
-        channel.send(plan.calls)
+        send_sample(channel, case, False, plan.calls)
         meanwhile()
         replies = _replies(channel)
         _check_ready(next(replies))

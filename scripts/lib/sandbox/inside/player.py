@@ -73,6 +73,9 @@ def _play(channel: Channel) -> None:
             leave(0)
     if failure:
         channel.send(codec.dumps({"code": failure}))
+        # Its judge may still be sending what is to be called.
+        channel.receive()
+        channel.receive()
     elif remote:
         serve_sample(channel, module)
     else:
