@@ -3,6 +3,7 @@
 A sandbox that is configured wrongly often works without a word, only without isolation.
 """
 
+import os
 import socket
 import sys
 import tempfile
@@ -156,8 +157,6 @@ VARYING = ("HOME", "PWD", "TMPDIR", "LC_CTYPE")
 
 def _attack(judge: Callable[[Job], Verdict], promises: list[Promise]) -> list[str]:
     """The promises that are broken, first by a sample, then by tests in the judges' jail."""
-    import os
-
     probe = f"VARYING, HOST_PROCESS = {VARYING!r}, {os.getpid()}\n{PROBE}"
     tests = [f"assert {attack}" for _, attack in promises]
     by_sample = judge(Job("self-test", probe, tests, timeout=SECONDS))

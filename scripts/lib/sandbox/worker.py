@@ -120,8 +120,7 @@ class Worker:
             task.future.set_exception(error)
         self._line.clear()
         self._waiting.clear()
-        for with_numpy in (False, True):
-            self._end(with_numpy)
+        self.close()
 
     def facts(self) -> list[dict[str, Any]]:
         """What the first processes of the jails said of themselves."""
@@ -179,7 +178,7 @@ class Worker:
 
     def _launch(self, task: Task) -> None:
         if task.lost == ATTEMPTS:
-            self._settle(task, self._verdict(task.job, model.ERROR, task.trouble))
+            task.future.set_result(self._verdict(task.job, model.ERROR, task.trouble))
             return
         try:
             self._start(task.with_numpy)
@@ -261,7 +260,7 @@ class Worker:
             self._give_outputs(task, ruling["outputs"] if ruling else "came to no end", ending)
         elif ruling is None:
             reason = "its judge had to be stopped"
-            self._settle(task, self._verdict(job, model.TIMEOUT, reason, ending))
+            task.future.set_result(self._verdict(job, model.TIMEOUT, reason, ending))
         elif ruling["verdict"] == AGAIN:
             task.apart = True
             self._waiting.append(task)
@@ -272,17 +271,14 @@ class Worker:
             elif verdict == model.PASS and ending["cpu"] > seconds:
                 verdict, reason = _blame("cpu", seconds, self.limits)
             found = self._verdict(job, verdict, reason, ending, ruling["assertions"])
-            self._settle(task, found)
+            task.future.set_result(found)
 
     def _give_outputs(self, task: Task, found: Any, ending: dict[str, Any]) -> None:
         if isinstance(found, str):
             raise RuntimeError(f"{found} ({ending['how']})")
         # A value that is no data is told from `None`, and no more.
         values = [codec.decode(structure, lambda tag, payload: object()) for structure in found]
-        self._settle(task, values)
-
-    def _settle(self, task: Task, result: Any) -> None:
-        task.future.set_result(result)
+        task.future.set_result(values)
 
     def _verdict(
         self,

@@ -87,6 +87,14 @@ def apply_limits(confines: Confines) -> None:
         resource.setrlimit(name, (value, value))
 
 
+def close_standard_streams() -> None:
+    """Put a newly opened /dev/null in place of standard input, output and error."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
 class Keeper:
     """Forks children, one at a time, and ends them.
 
@@ -156,10 +164,7 @@ class Keeper:
             os.close(self.control)
             os.close(self.stop)
             # Of its own: flags and locks of an open file are those of everybody who has it.
-            null = os.open("/dev/null", os.O_RDWR)
-            for descriptor in (0, 1, 2):
-                os.dup2(null, descriptor)
-            os.close(null)
+            close_standard_streams()
             # Behind the keeper's own clock, for the case that it is disturbed.
             seconds = int(cpu_seconds) + 2
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

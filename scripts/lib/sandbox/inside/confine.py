@@ -5,13 +5,13 @@ The rules are made by the supervisor; see `landlock` and `seccomp` there.
 
 import ctypes
 import os
+from _signal import SIGKILL
 from collections.abc import Callable
 
 RESTRICT_SELF = 446
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 36, 38
 SECCOMP_MODE_FILTER = 2
 INSTRUCTION_BYTES = 8
-SIGKILL = 9
 
 
 class _Program(ctypes.Structure):

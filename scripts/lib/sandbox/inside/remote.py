@@ -84,7 +84,7 @@ class Peer:
             if operation not in UNUSED:
                 self.used += 1
             structures = [codec.deeply(self._encode, argument) for argument in arguments]
-            self._send(["do", operation, structures, *self._news()])
+            self.send(["do", operation, structures, *self._news()])
             answer = self._serve_until_answered()
         match answer:
             case ["ok", structure, changes, printed]:
@@ -110,19 +110,16 @@ class Peer:
         """Answer until the other side goes. Raises Ended."""
         self._serve_until_answered()
 
-    def tell(self, message: codec.Structure) -> None:
-        """Send what is no question and no answer."""
-        self._send(message)
+    def send(self, message: codec.Structure) -> None:
+        """Send a message. Raises Ended."""
+        self._channel.send(codec.dumps(message))
 
     def hear(self) -> codec.Structure:
-        """Receive what is no question and no answer."""
+        """Receive a message. Raises Ended and codec.NotData."""
         try:
             return codec.loads(self._channel.receive())
         except ValueError:
             raise codec.NotData("not JSON") from None
-
-    def _send(self, message: codec.Structure) -> None:
-        self._channel.send(codec.dumps(message))
 
     def _serve_until_answered(self) -> codec.Structure:
         while True:
@@ -140,7 +137,7 @@ class Peer:
                     raise
                 except BaseException as error:
                     answer = ["raised", self._describe(error), *self._news()]
-                self._send(answer)
+                self.send(answer)
 
     def _answer(self, message: list[Any]) -> codec.Structure:
         _, operation, structures, changes, printed = message
@@ -477,5 +474,5 @@ def serve_sample(channel: Channel, module: Any) -> None:
     """Tell the judge a sample's names, then answer its questions about them until it goes."""
     sys.stdout = io.StringIO()
     peer = Peer(channel, module.__dict__, guarded=False)
-    peer.tell(["names", [name for name in list(module.__dict__) if type(name) is str]])
+    peer.send(["names", [name for name in list(module.__dict__) if type(name) is str]])
     peer.serve()

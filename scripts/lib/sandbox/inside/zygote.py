@@ -8,14 +8,14 @@ import gc
 import json
 import os
 import sys
+from _signal import SIGKILL
 from collections.abc import Callable
 from typing import Any
 
-from .child import Confines, Keeper, apply_limits
+from .child import Confines, Keeper, apply_limits, close_standard_streams
 from .wire import send_message
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
-SIGKILL = 9
 
 
 def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keeper, Any]:
@@ -48,10 +48,7 @@ def start(arguments: dict[str, Any], warm_up: Callable[[], None]) -> tuple[Keepe
     # forks, and ptrace, to samples, which have the same user.
     prctl(PR_SET_PDEATHSIG, SIGKILL)
     prctl(PR_SET_DUMPABLE, 0)
-    null = os.open("/dev/null", os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
+    close_standard_streams()
     warm_up()
     sys.modules["random"].seed(0)
     sys.argv[:] = [""]
