@@ -43,7 +43,8 @@ rule label_instructions:
         estimate="",
     shell:
         """
-        python -m {params.module} --task {input.task} --instructions {input.instructions} \
+        python -m scripts.launch --gpus {resources.gpu} -- \
+            {params.module} --task {input.task} --instructions {input.instructions} \
             --endpoint {params.endpoint} --model {params.model:q} \
             --replies {params.replies} --min-tests {params.min_tests} --seed {params.seed} \
             --parameters {params.parameters:q} --client {params.client:q} \

@@ -2,7 +2,8 @@
 
 `run_step` is the frame of every script: it copies whatever the process and its children print to
 the terminal *and* to the log, turns an expected failure into one line and an exit status, and ends
-the step when the Snakemake that started it is gone.
+the step when the Snakemake that started it is gone. Of several processes of one step the first
+shows progress and counts, and what another one says begins with its number.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scripts.lib.errors import UserError
-from scripts.lib.lifetime import end_with_snakemake
+from scripts.lib.lifetime import die_with_parent, end_with_snakemake
+from scripts.lib.ranks import rank, world_size
 
 REPORT_SECONDS = 30.0
 RECENT_REPORTS = 4
@@ -35,12 +37,15 @@ class _Tee:
     """Copies everything written to file descriptors 1 and 2 to the terminal and to a log file.
 
     It works on descriptors, not on `sys.stdout`, so that libraries written in C and child
-    processes are heard as well.
+    processes are heard as well. All processes of a step write to the end of one log, which the
+    first of them empties.
     """
 
     def __init__(self, log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = open(log, "wb", buffering=0)
+        self._log = open(log, "ab", buffering=0)
+        if rank() == 0:
+            self._log.truncate(0)
         self._saved = os.dup(1), os.dup(2)
         read_end, write_end = os.pipe()
         os.dup2(write_end, 1)
@@ -128,6 +133,9 @@ def run_step(main: Callable[[], None]) -> None:
         _terminal = _tee.terminal
     signal.signal(signal.SIGTERM, _leave)
     end_with_snakemake()
+    if world_size() > 1:
+        # What launched it holds the claim on the GPUs.
+        die_with_parent()
     status = 1
     try:
         main()
@@ -136,7 +144,8 @@ def run_step(main: Callable[[], None]) -> None:
         say(f"error: {error}")
         status = error.status
     except KeyboardInterrupt:
-        say("interrupted: run the same command again to go on")
+        if rank() == 0:
+            say("interrupted: run the same command again to go on")
         status = 130
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(bool(error.code))
@@ -156,11 +165,14 @@ def run_step(main: Callable[[], None]) -> None:
 
 def say(line: str) -> None:
     """Print one line to the terminal and the log."""
-    print(line, file=sys.stderr, flush=True)
+    speaker = f"process {rank()}: " if rank() else ""
+    print(speaker + line, file=sys.stderr, flush=True)
 
 
 def counts(step: str, seconds: float, **numbers: object) -> None:
     """Print the line of counts that ends a step: what it did, and how long it took."""
+    if rank():
+        return
     parts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in numbers.items())
     say(f"{step}: {parts} in {seconds:.0f} s")
 
@@ -178,7 +190,7 @@ class Progress:
         self._reported, self._noted = self._started, -NOTE_SECONDS
         # When how much was done, at the last reports: what is left is thought to go on like that.
         self._reports = deque([(self._started, 0)], maxlen=RECENT_REPORTS)
-        on_terminal = _terminal.isatty()
+        on_terminal = rank() == 0 and _terminal.isatty()
         self._bar = (
             tqdm(total=total, unit=f" {unit}", desc=step, file=_terminal) if on_terminal else None
         )
@@ -203,7 +215,7 @@ class Progress:
                 self._noted = now
                 self._bar.set_postfix_str(self._note(), refresh=not amount)
             self._bar.update(amount)
-        if now - self._reported < REPORT_SECONDS:
+        if rank() or now - self._reported < REPORT_SECONDS:
             return
         self._reported = now
         line = self._line(now)

@@ -114,6 +114,7 @@ def test_one_task_at_a_time_asks_an_endpoint(fresh: Project) -> None:
 def command_of(output: str, module: str, task: str) -> str:
     """The shell command of a module for a task, on one line."""
     text = " ".join(output.replace("\\\n", " ").split())
+    text = re.sub(r"python -m scripts\.launch .*? -- ", "python -m ", text)
     commands = [
         command
         for command in text.split("python -m ")

@@ -1,0 +1,179 @@
+"""Claims on the GPUs of a machine where no scheduler hands them out.
+
+Each GPU has a lock file in the folder for temporary files. The kernel's lock on it is the claim: it
+ends with the processes that hold the file open, however they end.
+"""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.lib.console import say
+from scripts.lib.errors import UserError
+from scripts.lib.locks import lock
+from scripts.lib.ranks import local_rank
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Set in the jobs of schedulers that bind GPUs to jobs.
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_CLUSTER_NAME")
+DEVICE_FILES = ("nvidia[0-9]*", "kfd", "dxg")
+POLL_SECONDS = 2.0
+NVIDIA_SMI_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, or a part of one: `name` is how CUDA_VISIBLE_DEVICES calls it.
+
+    `id` is what it is called in all processes of the machine, its UUID where that is known.
+    """
+
+    name: str
+    id: str
+
+
+def _listed(text: str) -> list[Gpu]:
+    """The GPUs that `nvidia-smi -L` lists; of one that is cut into parts (MIG), the parts."""
+    found: list[Gpu] = []
+    for line in text.splitlines():
+        if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
+            whole = Gpu(*match.groups())
+            found.append(whole)
+        elif match := re.match(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)", line):
+            if found[-1] == whole:
+                found.pop()
+            found.append(Gpu(match[1], match[1]))
+    return found
+
+
+def _named(name: str, gpus: list[Gpu]) -> Gpu:
+    """The GPU that an entry of CUDA_VISIBLE_DEVICES names, by number or beginning of its UUID."""
+    for gpu in gpus:
+        if name == gpu.name or (not name.isdigit() and gpu.id.startswith(name)):
+            return Gpu(name, gpu.id)
+    return Gpu(name, name)
+
+
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that this process may use, all without CUDA_VISIBLE_DEVICES.
+
+    No context is made on any of them, and without a GPU nothing heavy is loaded.
+    """
+    listing = shutil.which("nvidia-smi")
+    if not listing and not any(any(Path("/dev").glob(name)) for name in DEVICE_FILES):
+        return []
+    entries = os.environ.get(VISIBLE)
+    names = [] if entries is None else [name.strip() for name in entries.split(",")]
+    if entries is not None and names[0] in ("", "-1", "NoDevFiles"):
+        return []
+    gpus: list[Gpu] = []
+    if listing:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [listing, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS
+            )
+            gpus = _listed(done.stdout) if done.returncode == 0 else []
+    if not gpus:
+        import torch
+
+        # Counts those of CUDA_VISIBLE_DEVICES alone.
+        count = torch.cuda.device_count()
+        return [Gpu(name, name) for name in (names or map(str, range(count)))][:count]
+    return [_named(name, gpus) for name in names] if names else gpus
+
+
+def _lock_file(folder: Path, gpu: Gpu) -> int:
+    """Open the lock file of a GPU, so that runs of other users can open it too."""
+    path = folder / f"ada-instruct-gpu-{gpu.id.replace('/', '-')}.lock"
+    while True:
+        # Reading is enough for a lock. O_CREAT is refused for a file of another user in a folder
+        # like /tmp (fs.protected_regular), also where the file is there.
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with suppress(FileExistsError):
+            made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+            os.fchmod(made, 0o666)
+            return made
+
+
+def _take(count: int, gpus: list[Gpu], folder: Path) -> tuple[list[Gpu], int]:
+    """Lock `count` GPUs, or none; those that are locked, and how many others hold."""
+    taken: dict[int, Gpu] = {}
+    in_use = 0
+    for gpu in gpus:
+        file = _lock_file(folder, gpu)
+        # Without locks on this file system nobody can be kept out.
+        if lock(file) is False:
+            os.close(file)
+            in_use += 1
+            continue
+        taken[file] = gpu
+        if len(taken) == count:
+            for held in taken:
+                os.set_inheritable(held, True)
+            return list(taken.values()), in_use
+    for held in taken:
+        os.close(held)
+    return [], in_use
+
+
+def claim(count: int, gpus: list[Gpu], folder: Path | None = None) -> list[Gpu]:
+    """Wait until `count` of the GPUs are free and hold them until this process and all that it
+    leaves its open files to have ended.
+
+    It takes all of them or none, so that two who want more than there is never wait for each other.
+    """
+    folder = folder or Path(tempfile.gettempdir())
+    said = False
+    while True:
+        taken, in_use = _take(count, gpus, folder)
+        if taken:
+            return taken
+        if not said:
+            said = True
+            say(f"waiting for {count} free GPUs ({in_use} of {len(gpus)} in use by other runs)")
+        # Two that gave back what the other needs must not try again at the same moment.
+        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+
+
+def claim_visible(count: int) -> int:
+    """Claim GPUs of this machine and leave only them in CUDA_VISIBLE_DEVICES; how many.
+
+    0 where `count` is 0 or there is no GPU: the CPU stands in for it. Raises `UserError` where
+    there are fewer than `count`.
+    """
+    gpus = visible_gpus() if count else []
+    if not gpus:
+        return 0
+    if len(gpus) < count:
+        raise UserError(
+            f"{count} GPUs are asked for and there are {len(gpus)}: lower training.gpus in "
+            f"config.yaml, widen {VISIBLE}, or name a profile of a cluster that has them"
+        )
+    scheduled = any(name in os.environ for name in SCHEDULERS)
+    if scheduled and len(gpus) == count:
+        # The scheduler gave these to this job alone.
+        return count
+    taken = claim(count, gpus)
+    os.environ[VISIBLE] = ",".join(gpu.name for gpu in taken)
+    # CUDA counts the fastest first unless told to count as nvidia-smi does.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    return count
+
+
+def narrow_to_own_gpu() -> None:
+    """Leave this process of a launch only the GPU of its local rank; to be called before torch is.
+
+    For processes that work beside each other without speaking: each then finds its GPU as the
+    first. Does nothing where the launch claimed no GPUs.
+    """
+    names = os.environ.get(VISIBLE, "").split(",")
+    if len(names) > 1:
+        os.environ[VISIBLE] = names[local_rank() % len(names)]
