@@ -25,7 +25,10 @@ from scripts.lib.untracked import Untracked
 DATASET_LIBRARY = ["scripts/lib/dataset_rows.py"]
 PROMPT_LIBRARY = [f"scripts/lib/{name}.py" for name in ("chat", "models", "tasks/form")]
 TRAINING_LIBRARY = ["scripts/lib/sft.py", *PROMPT_LIBRARY]
-SAMPLING_LIBRARY = ["scripts/lib/sampling.py", *PROMPT_LIBRARY]
+SAMPLING_LIBRARY = [
+    *sorted(str(path) for path in Path("scripts/lib/generation").glob("*.py")),
+    *PROMPT_LIBRARY,
+]
 FILTER_LIBRARY = [
     "scripts/lib/dedup.py",
     "scripts/lib/embedding.py",
@@ -92,6 +95,11 @@ def config_of(name):
             f"config.yaml: key 'tasks.{name}.label.endpoint': is the same for all tasks: "
             "set 'label.endpoint'"
         )
+    if "engine" in own.get("sampling", {}):
+        raise WorkflowError(
+            f"config.yaml: key 'tasks.{name}.sampling.engine': is the same for all tasks: "
+            "set 'sampling.engine'"
+        )
     merged = copy.deepcopy(
         {key: value for key, value in config.items() if key != "tasks"}
     )
@@ -146,6 +154,12 @@ def setting(path):
         return found
 
     return value
+
+
+def untracked_setting(path):
+    """`setting` for a value that changes how a step runs and not what comes out: it reruns nothing."""
+    value = setting(path)
+    return lambda wildcards: Untracked(value(wildcards))
 
 
 def accepted_risk(wildcards):
@@ -279,6 +293,12 @@ def sampling_setting(name):
     return value
 
 
+def sampling_environment():
+    """The environment of the step that samples: vLLM has one of its own."""
+    name = "vllm" if config["sampling"]["engine"] == "vllm" else "gpu"
+    return f"../envs/{name}.yaml"
+
+
 def sampling_record(wildcards):
     """The sampling settings as JSON, for the rows that tell where they came from."""
     return json.dumps(sampling_settings(wildcards), sort_keys=True)
@@ -357,7 +377,7 @@ def fetched_label_model(wildcards):
 
 # What changes no row, or what the rows tell themselves, and the card therefore leaves out.
 CARD_LEAVES_OUT = {
-    "sampling": {"override"},
+    "sampling": {"override", "batch_size", "processes"},
     "label": {"client"},
     "verification": {"sandbox"},
 }

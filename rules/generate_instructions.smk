@@ -15,10 +15,10 @@ rule generate_instructions:
     benchmark:
         "<benchmarks>/{task}/generate_instructions/{shard}.jsonl"
     conda:
-        "../envs/gpu.yaml"
+        sampling_environment()
     threads: 8
     resources:
-        gpu=1,
+        gpu=setting("sampling/processes"),
         mem="32GB",
         runtime="12h",
     params:
@@ -26,7 +26,9 @@ rule generate_instructions:
         sections=form_keys("prefix", "opening", "closing"),
         chat_format=setting("generator/chat_format"),
         samples=setting("sampling/shard_size"),
-        batch_size=setting("sampling/batch_size"),
+        processes=untracked_setting("sampling/processes"),
+        engine=setting("sampling/engine"),
+        batch_size=untracked_setting("sampling/batch_size"),
         temperature=sampling_setting("temperature"),
         top_k=sampling_setting("top_k"),
         top_p=sampling_setting("top_p"),
@@ -34,10 +36,11 @@ rule generate_instructions:
         seed=lookup("seed", within=config),
     shell:
         """
-        python -m {params.module} --task {input.task} --generator {input.generator} \
+        python -m scripts.launch --gpus {resources.gpu} --processes {params.processes} -- \
+            {params.module} --task {input.task} --generator {input.generator} \
             --chat-format {params.chat_format} --count {params.samples} \
-            --shard {wildcards.shard} --batch-size {params.batch_size} --temperature {params.temperature} \
-            --top-k {params.top_k} --top-p {params.top_p} \
+            --shard {wildcards.shard} --engine {params.engine} --batch-size {params.batch_size} \
+            --temperature {params.temperature} --top-k {params.top_k} --top-p {params.top_p} \
             --max-new-tokens {params.max_new_tokens} --seed {params.seed} \
             --output {output} --log {log}
         """

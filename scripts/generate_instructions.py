@@ -2,25 +2,125 @@
 
     python -m scripts.generate_instructions --task tasks/mbpp.yaml \\
         --generator results/mbpp/generator --chat-format model --count 96 --shard 1 \\
-        --batch-size 32 --temperature 1.0 --top-k 100 --top-p 1.0 --max-new-tokens 128 \\
-        --seed 42 --output results/mbpp/generations/1.jsonl
+        --engine auto --batch-size 128 --temperature 1.0 --top-k 100 --top-p 1.0 \\
+        --max-new-tokens 128 --seed 42 --output results/mbpp/generations/1.jsonl
 
-Finished batches are kept under --cache, so that a killed run goes on where it was.
+Finished texts are kept under --cache, so that a killed run goes on where it was. Several processes
+share a shard, a GPU each:
+
+    python -m scripts.launch --gpus 2 --processes 2 -- scripts.generate_instructions ...
 """
 
+import argparse
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.lib import sampling
 from scripts.lib.chat import user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
-from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model
-from scripts.lib.records import Generation, read_rows, write_rows
-from scripts.lib.sampling import SamplingSettings, batch_seed, batches, sample_batch
-from scripts.lib.tasks import form, load_task
+from scripts.lib.errors import UserError
+from scripts.lib.generation import engines
+from scripts.lib.generation.kept import KeptTexts
+from scripts.lib.generation.request import Request, Sample, SamplingSettings
+from scripts.lib.gpus import narrow_to_own_gpu
+from scripts.lib.models import fingerprint, load_tokenizer
+from scripts.lib.ranks import rank, world_size
+from scripts.lib.records import Generation, write_rows
+from scripts.lib.tasks import Task, form, load_task
+
+# Seconds between two looks for the texts of the other processes.
+POLL_SECONDS = 0.5
+
+
+def request_of(arguments: argparse.Namespace, task: Task) -> Request:
+    """What the engine is asked for."""
+    tokenizer = load_tokenizer(str(arguments.generator))
+    before_turn, after_turn = user_turn_frame(tokenizer, arguments.chat_format)
+    request = Request(
+        model=str(arguments.generator),
+        tokenizer=tokenizer,
+        prompt=before_turn + task.prompt_prefix,
+        closing=task.closing_marks(after_turn),
+        settings=SamplingSettings(
+            **{name: getattr(arguments, name) for name in SamplingSettings.__dataclass_fields__}
+        ),
+        seed=arguments.seed,
+        shard=arguments.shard,
+        batch_size=arguments.batch_size,
+    )
+    if not request.prompt_ids:
+        raise UserError(
+            f"{task.path}: key 'instruction.prefix': the prompt is empty and the model needs a "
+            "token to begin with: give it a word"
+        )
+    return request
+
+
+def folder_of(request: Request, model_id: str, engine: str) -> str:
+    """The name of the folder of kept texts: a digest of everything that decides them."""
+    library = Path(engines.__file__).parent
+    identity = {
+        "model": model_id,
+        "prompt": request.prompt,
+        "closing": request.closing,
+        "sampling": asdict(request.settings),
+        "seed": request.seed,
+        "shard": request.shard,
+        "engine": engine,
+        "code": [
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (*sorted(library.glob("*.py")), Path(form.__file__))
+        ],
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def sample_own_part(
+    engine: str, request: Request, count: int, kept: KeptTexts, advance: Callable[[int], None]
+) -> None:
+    """Sample and keep the texts that fall to this process of those that are not there yet.
+
+    `advance` is told how many are there: first those that were kept, then those that end. Raises
+    `UserError` where the engine ends without all of them.
+    """
+    texts = kept.read()
+    there = sum(number < count for number in texts)
+    advance(there)
+    block = engines.block_of(engine)
+    own = {
+        number
+        for number in range(count)
+        if number not in texts and number // block % world_size() == rank()
+    }
+    if not own:
+        return
+    if there and rank() == 0:
+        say(f"{there} of {count} texts are there from an earlier run")
+    with kept.writer() as writer:
+        for samples in engines.sample(engine, request, sorted(own)):
+            writer.write(samples)
+            own -= {sample.number for sample in samples}
+            advance(len(samples))
+    if own:
+        raise UserError(
+            f"{len(own)} texts did not come back from the engine '{engine}': run the same command "
+            "again, those that came are kept"
+        )
+
+
+def all_texts(kept: KeptTexts, count: int) -> list[Sample]:
+    """The texts of the shard by their numbers, once those of the other processes are there.
+
+    A process that fails takes the others with it, so that this one does not wait for ever.
+    """
+    while True:
+        texts = kept.read()
+        if all(number in texts for number in range(count)):
+            return [texts[number] for number in range(count)]
+        time.sleep(POLL_SECONDS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,7 +130,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chat-format", choices=["model", "llama2", "none"], required=True)
     parser.add_argument("--count", type=int, required=True, help="samples of this shard")
     parser.add_argument("--shard", type=int, required=True, help="number of this shard, from 1")
-    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--engine", choices=engines.CHOICES, required=True)
+    parser.add_argument("--batch-size", type=int, required=True, help="texts at a time")
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--top-k", type=int, required=True, help="0 switches it off")
     parser.add_argument("--top-p", type=float, required=True)
@@ -41,73 +142,45 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    settings = SamplingSettings(
-        **{name: getattr(arguments, name) for name in SamplingSettings.__dataclass_fields__}
-    )
+    narrow_to_own_gpu()
     task = load_task(arguments.task)
-    tokenizer = load_tokenizer(str(arguments.generator))
-    before_turn, after_turn = user_turn_frame(tokenizer, arguments.chat_format)
-    prompt = before_turn + task.prompt_prefix
-    closing = task.closing_marks(after_turn)
+    request = request_of(arguments, task)
+    engine = engines.choose(arguments.engine)
     model_id = fingerprint(str(arguments.generator))
-    identity = {
-        "task": task.name,
-        "opening": task.spec["instruction"]["opening"],
-        "model": model_id,
-        "prompt": prompt,
-        "closing": closing,
-        "sampling": asdict(settings),
-        "seed": arguments.seed,
-        "shard": arguments.shard,
-        "batch_size": arguments.batch_size,
-        "code": hashlib.sha256(
-            b"".join(Path(module.__file__).read_bytes() for module in (sampling, form))
-        ).hexdigest(),
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-    cache = arguments.cache / key
-
-    rows: list[Generation] = []
-    model = None
+    kept = KeptTexts(arguments.cache / folder_of(request, model_id, engine))
     with Progress(f"generate shard {arguments.shard}", arguments.count, "texts") as progress:
-        for number, batch in batches(arguments.count, arguments.batch_size):
-            kept = cache / f"{number:05d}-{batch}.jsonl"
-            if not kept.exists():
-                model = model or load_tuned_model(arguments.generator)
-                seed = batch_seed(arguments.seed, arguments.shard, number)
-                first = number * arguments.batch_size
-                samples = sample_batch(model, tokenizer, prompt, closing, settings, batch, seed)
-                write_rows(
-                    kept,
-                    [
-                        Generation(
-                            id=f"{task.name}-{arguments.shard:04d}-{first + at:06d}",
-                            task=task.name,
-                            text=task.spec["instruction"]["opening"] + sample.text,
-                            finished=sample.finished,
-                            tokens=sample.tokens,
-                            model=model_id,
-                            seed=seed,
-                        )
-                        for at, sample in enumerate(samples)
-                    ],
-                )
-            rows.extend(read_rows(kept, Generation))
-            progress.advance(batch)
-    write_rows(arguments.output, rows)
-    cut_off = sum(not row.finished for row in rows)
-    if cut_off > len(rows) / 10:
+        sample_own_part(engine, request, arguments.count, kept, progress.advance)
+    if rank() != 0:
+        return
+    samples = all_texts(kept, arguments.count)
+    write_rows(
+        arguments.output,
+        [
+            Generation(
+                id=f"{task.name}-{arguments.shard:04d}-{sample.number:06d}",
+                task=task.name,
+                text=task.spec["instruction"]["opening"] + sample.text,
+                finished=sample.finished,
+                tokens=sample.tokens,
+                model=model_id,
+                seed=sample.seed,
+            )
+            for sample in samples
+        ],
+    )
+    cut_off = sum(not sample.finished for sample in samples)
+    if cut_off > len(samples) / 10:
         say(
-            f"warning: {cut_off} of {len(rows)} texts reach max_new_tokens "
-            f"({settings.max_new_tokens}) and will be dropped as 'unfinished': raise it in "
+            f"warning: {cut_off} of {len(samples)} texts reach max_new_tokens "
+            f"({arguments.max_new_tokens}) and will be dropped as 'unfinished': raise it in "
             "sampling.override of config.yaml, or null it there and raise it in the task's file"
         )
     counts(
         f"generate_instructions shard {arguments.shard}",
         time.monotonic() - started,
-        texts=len(rows),
-        finished=len(rows) - cut_off,
-        tokens=sum(row.tokens for row in rows),
+        texts=len(samples),
+        finished=len(samples) - cut_off,
+        tokens=sum(sample.tokens for sample in samples),
     )
 
 

@@ -4,8 +4,8 @@
 class Untracked:
     """A value whose change reruns nothing: Snakemake compares those of built-in types alone."""
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: object) -> None:
         self._value = value
 
     def __str__(self) -> str:
-        return self._value
+        return str(self._value)

@@ -142,6 +142,7 @@ def test_a_larger_target_samples_further_shards_and_redoes_none(finished_toy, ti
         ({"gsm8k": {"label": {"replys": 3}}}, "'replys' was unexpected"),
         ({"gsm8k": {"labels": {}}}, "'labels'"),
         ({"gsm8k": {"label": {"endpoint": "openai"}}}, "is the same for all tasks"),
+        ({"gsm8k": {"sampling": {"engine": "loop"}}}, "'tasks.gsm8k.sampling.engine': is the same"),
         (
             {"mbpp": {"verification": {"method": "agreement", "support": 4}}},
             "key 'verification.support': 4 replies cannot agree where there are 3",
@@ -198,6 +199,7 @@ def test_nothing_reruns_without_a_change(finished_toy) -> None:
     [
         ("sampling", {"override": {"temperature": 0.7}}, STAGES - {"train"}),
         ("sampling", {"target_rows": 18}, STAGES - {"train"}),
+        ("sampling", {"batch_size": 3, "processes": 2}, set()),
         ("filter", {"threshold": 0.9}, STAGES - {"train", "generate_instructions"}),
         ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
         ("label", {"client": {"in_flight": 9, "budget": {"dollars": 1}}}, set()),
@@ -263,7 +265,7 @@ def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
     [
         ("scripts/verify_samples.py", {"verify_samples"}),
         ("scripts/lib/sandbox/inside/player.py", {"verify_samples"}),
-        ("scripts/lib/sampling.py", STAGES - {"train"}),
+        ("scripts/lib/generation/drawing.py", STAGES - {"train"}),
         ("scripts/lib/tasks/form.py", STAGES),
         ("scripts/lib/console.py", set()),
     ],

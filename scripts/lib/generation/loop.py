@@ -1,0 +1,132 @@
+"""The engine `loop`: this project's own sampling loop, for a CPU or one GPU.
+
+As many texts as there are slots grow at a time; where one ends, the next one begins in its slot.
+The prompt is read once. A text depends on its own seed alone; on a CPU the rows of a matrix product
+do not depend on how many there are, so that neither `batch_size` nor a resumed run changes a text.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scripts.lib.generation.drawing import draw, uniforms
+from scripts.lib.generation.request import Request, Sample, text_seed
+from scripts.lib.generation.slots import Slots
+from scripts.lib.models import load_tuned_model
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+    from transformers import PreTrainedModel
+
+# With fewer rows a matrix product takes another way, which rounds differently.
+MIN_ROWS = 8
+
+
+@dataclass
+class _Text:
+    """A text that grows: its tokens so far, and the uniform numbers that they are drawn with."""
+
+    number: int
+    seed: int
+    uniforms: "numpy.ndarray"
+    ids: list[int] = field(default_factory=list)
+
+
+def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
+    """Sample the texts of these numbers of a shard; yields those that end, step by step.
+
+    Raises `UserError` for a model that `Slots` does not know.
+    """
+    yield from grow(load_tuned_model(request.model), request, numbers)
+
+
+def grow(
+    model: "PreTrainedModel", request: Request, numbers: Sequence[int]
+) -> Iterator[list[Sample]]:
+    """`sample` with a model that is loaded."""
+    limit = request.settings.max_new_tokens
+    waiting = deque(numbers)
+    ended: list[_Text] = []
+    slots = Slots(model, max(MIN_ROWS, min(request.batch_size, len(waiting))), limit)
+    first = slots.start(request.prompt_ids)
+    ending = _Ending(request)
+
+    def next_text() -> _Text | None:
+        """The next text that does not end with its first token, which follows the prompt."""
+        while waiting:
+            number = waiting.popleft()
+            seed = text_seed(request.seed, request.shard, number)
+            text = _Text(number, seed, uniforms(seed, limit))
+            _extend([text], first, request)
+            if not ending.reached(text.ids):
+                return text
+            ended.append(text)
+        return None
+
+    growing: list[_Text] = []
+    while len(growing) < request.batch_size and (text := next_text()):
+        growing.append(text)
+    while growing:
+        _extend(growing, _read_last_tokens(slots, growing, model.device), request)
+        # From the last row on, so that the text that fills a hole is one that goes on.
+        for row in reversed(range(len(growing))):
+            if not ending.reached(growing[row].ids):
+                continue
+            ended.append(growing[row])
+            if text := next_text():
+                growing[row] = text
+                continue
+            last = growing.pop()
+            if row < len(growing):
+                growing[row] = last
+                slots.move(len(growing), row, len(last.ids) - 1)
+        if ended:
+            yield [request.sample(text.number, text.seed, text.ids) for text in ended]
+            ended.clear()
+    if ended:
+        yield [request.sample(text.number, text.seed, text.ids) for text in ended]
+
+
+def _read_last_tokens(slots: Slots, growing: list[_Text], device: "torch.device") -> "torch.Tensor":
+    """Let each text's slot read its last token; returns the logits of what follows."""
+    import torch
+
+    unused = [0] * (MIN_ROWS - len(growing))
+    tokens = torch.tensor([text.ids[-1] for text in growing] + unused, device=device)
+    ages = [len(text.ids) - 1 for text in growing] + unused
+    logits = slots.step(tokens, torch.tensor(ages, device=device), max(ages))
+    return logits[: len(growing)]
+
+
+def _extend(texts: list[_Text], logits: "torch.Tensor", request: Request) -> None:
+    """Draw a token for each text."""
+    import torch
+
+    numbers = [text.uniforms[len(text.ids)] for text in texts]
+    uniform = torch.tensor(numbers, dtype=torch.float64, device=logits.device)
+    for text, token in zip(texts, draw(logits, uniform, request.settings).tolist(), strict=True):
+        text.ids.append(token)
+
+
+class _Ending:
+    """Tells whether a text has ended; decodes it only where its last token may have closed it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._last_characters = {mark[-1] for mark in request.closing}
+        self._may_close: dict[int, bool] = {}
+
+    def reached(self, ids: list[int]) -> bool:
+        """Whether the last token is an end, the last one allowed, or completes a closing mark."""
+        token = ids[-1]
+        if token in self._request.end_ids or len(ids) == self._request.settings.max_new_tokens:
+            return True
+        if token not in self._may_close:
+            piece = self._request.tokenizer.decode([token])
+            # Part of a character's bytes is written as a replacement character.
+            self._may_close[token] = "\ufffd" in piece or any(
+                character in self._last_characters for character in piece
+            )
+        return self._may_close[token] and self._request.sample(0, 0, ids).finished

@@ -1,0 +1,199 @@
+"""Keys and values of texts that grow from one prompt, and the attention that reads them.
+
+Texts sit in slots. The prompt's keys and values are there once, for all of them; each slot holds
+those of its own tokens, from position 0, so that a slot is free again when its text ends. A step
+attends by two products, one with the prompt, which is read once for all slots, and one with each
+slot's own tokens, and one softmax over both.
+
+It takes the place of a model's attention by transformers' attention interface, so that every
+architecture with that interface runs in it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from scripts.lib.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+NAME = "slots"
+# What some models add to attention and this does not do: capped scores, sinks, position biases.
+MORE_THAN_ATTENTION = ("softcap", "s_aux", "position_bias")
+# Own tokens are attended to in multiples of this many.
+GRAIN = 16
+
+
+class Slots:
+    """The cache of `count` slots that hold at most `length` tokens each.
+
+    `start` reads the prompt; `step` reads a token in each of the first rows. Both raise `UserError`
+    for a model that reads its past in another way than by plain attention.
+    """
+
+    def __init__(self, model: "PreTrainedModel", count: int, length: int) -> None:
+        from transformers import AttentionInterface
+
+        self._model = model
+        if not model._supports_attention_backend:
+            raise self._refusal("has an attention of its own")
+        AttentionInterface.register(NAME, _attend)
+        model.set_attn_implementation(NAME)
+        self._count, self._length = count, -(-length // GRAIN) * GRAIN
+        # The rows that read a token; none while the prompt is read.
+        self._rows: torch.Tensor | None = None
+        # By layer: (heads, prompt, dimension) and (slots, heads, length, dimension), keys first.
+        self._prompt: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._own: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def start(self, prompt: list[int]) -> "torch.Tensor":
+        """Read the prompt; returns the logits (1, vocabulary) of the token that follows it."""
+        import torch
+
+        self._prompt.clear()
+        self._rows = None
+        ids = torch.tensor([prompt], device=self._model.device)
+        places = torch.arange(len(prompt), device=ids.device)[None]
+        with torch.inference_mode():
+            output = self._model(
+                input_ids=ids, position_ids=places, use_cache=False, logits_to_keep=1, slots=self
+            )
+        # A layer that is no attention keeps its past elsewhere.
+        if len(self._prompt) != self._model.config.get_text_config().num_hidden_layers:
+            raise self._refusal("has layers other than attention")
+        return output.logits[:, -1]
+
+    def step(self, tokens: "torch.Tensor", ages: "torch.Tensor", oldest: int) -> "torch.Tensor":
+        """Read one more token in each of the first rows of the slots.
+
+        `tokens` and `ages` (rows,) are the tokens and their numbers in their texts, from 0;
+        `oldest` is the largest of `ages`. Returns logits (rows, vocabulary).
+        """
+        import torch
+
+        self._rows = torch.arange(len(tokens), device=tokens.device)
+        self._ages = ages
+        self._width = (oldest // GRAIN + 1) * GRAIN
+        own = torch.arange(self._width, device=tokens.device)
+        self._unseen = (own > ages[:, None])[:, None, None, :]
+        places = self.prompt_length + ages[:, None]
+        with torch.inference_mode():
+            output = self._model(
+                input_ids=tokens[:, None], position_ids=places, use_cache=False, slots=self
+            )
+        return output.logits[:, -1]
+
+    @property
+    def prompt_length(self) -> int:
+        """How many tokens the prompt has."""
+        return self._prompt[0][0].shape[1]
+
+    def move(self, source: int, destination: int, age: int) -> None:
+        """Copy a text of `age` tokens from one slot to another."""
+        import torch
+
+        with torch.inference_mode():
+            for keys, values in self._own.values():
+                keys[destination, :, :age] = keys[source, :, :age]
+                values[destination, :, :age] = values[source, :, :age]
+
+    def attend(
+        self,
+        layer: int,
+        query: "torch.Tensor",
+        key: "torch.Tensor",
+        value: "torch.Tensor",
+        scale: float,
+        window: int | None,
+        **more: Any,
+    ) -> "torch.Tensor":
+        """Attention of one layer; all (rows, heads, tokens, dimension), as is what it returns."""
+        if any(more.get(name) is not None for name in MORE_THAN_ATTENTION):
+            raise self._refusal("caps or adds to its attention")
+        if window is not None and query.shape[2] + self._length > window:
+            raise self._refusal(f"sees {window} tokens back, fewer than prompt and text have")
+        if self._rows is None:
+            return self._within_prompt(layer, query, key, value, scale)
+        return self._of_token(layer, query, key, value, scale)
+
+    def _refusal(self, why: str) -> UserError:
+        return UserError(
+            f"the engine 'loop' cannot sample from this {type(self._model).__name__}: it {why}: "
+            "set 'sampling.engine: paged' in config.yaml"
+        )
+
+    def _within_prompt(
+        self,
+        layer: int,
+        query: "torch.Tensor",
+        key: "torch.Tensor",
+        value: "torch.Tensor",
+        scale: float,
+    ) -> "torch.Tensor":
+        from torch.nn.functional import scaled_dot_product_attention
+
+        self._prompt[layer] = key[0].contiguous(), value[0].contiguous()
+        grouped = query.shape[1] != key.shape[1]
+        return scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
+        )
+
+    def _of_token(
+        self,
+        layer: int,
+        query: "torch.Tensor",
+        key: "torch.Tensor",
+        value: "torch.Tensor",
+        scale: float,
+    ) -> "torch.Tensor":
+        import torch
+
+        rows, heads, _, size = query.shape
+        shared = key.shape[1]
+        if layer not in self._own:
+            shape = (self._count, shared, self._length, size)
+            self._own[layer] = key.new_zeros(shape), value.new_zeros((*shape[:3], value.shape[-1]))
+        own_keys, own_values = self._own[layer]
+        own_keys[self._rows, :, self._ages] = key[:, :, 0]
+        own_values[self._rows, :, self._ages] = value[:, :, 0]
+        own_keys = own_keys[:rows, :, : self._width]
+        own_values = own_values[:rows, :, : self._width]
+        prompt_keys, prompt_values = self._prompt[layer]
+
+        # The query heads that share a key head are rows of one product.
+        query = (query * scale).view(rows, shared, heads // shared, size)
+        to_prompt = self._with_prompt(query, prompt_keys.transpose(1, 2))
+        # Faster in this order: the keys are read as they lie.
+        to_own = (own_keys @ query.transpose(2, 3)).transpose(2, 3)
+        to_own = to_own.masked_fill(self._unseen, -torch.inf)
+        weights = torch.cat([to_prompt, to_own], dim=-1).softmax(-1, dtype=torch.float32)
+        weights = weights.to(value.dtype)
+        length = prompt_keys.shape[1]
+        output = self._with_prompt(weights[..., :length], prompt_values)
+        output = output + weights[..., length:] @ own_values
+        return output.reshape(rows, heads, 1, -1)
+
+    @staticmethod
+    def _with_prompt(rows: "torch.Tensor", prompt: "torch.Tensor") -> "torch.Tensor":
+        """Multiply (rows, shared heads, group, a) with the prompt's (shared heads, a, b)."""
+        count, shared, group, _ = rows.shape
+        product = rows.transpose(0, 1).reshape(shared, count * group, -1) @ prompt
+        return product.view(shared, count, group, -1).transpose(0, 1)
+
+
+def _attend(
+    module: "torch.nn.Module",
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: Any,
+    scaling: float | None = None,
+    *,
+    slots: Slots,
+    sliding_window: int | None = None,
+    **more: Any,
+) -> tuple["torch.Tensor", None]:
+    """Attention in the form of transformers' interface, which wants (rows, tokens, heads, size)."""
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    output = slots.attend(module.layer_idx, query, key, value, scale, sliding_window, **more)
+    return output.transpose(1, 2), None

@@ -1,0 +1,182 @@
+"""The sampling loop: the model's own distribution, texts that nothing but their seed decides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from scripts.lib.errors import UserError
+from scripts.lib.generation import loop
+from scripts.lib.generation.request import SamplingSettings
+from scripts.lib.generation.slots import Slots
+from scripts.lib.models import load_model
+from tests.generation.sampling import SETTINGS, by_number, request_of
+
+SIZE = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+def random_model(kind: str, **changes: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **{**SIZE, **changes})
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> PreTrainedModel:
+    return load_model(str(tiny_model), dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("llama", {}),
+        ("llama", {"num_key_value_heads": 4, "attention_bias": True}),
+        ("qwen2", {}),
+        ("qwen3", {"head_dim": 16}),
+        ("mistral", {"sliding_window": 200}),
+        ("gemma", {"head_dim": 16}),
+        ("phi3", {"pad_token_id": 0}),
+        ("gpt_neox", {}),
+    ],
+)
+def test_the_logits_are_those_of_the_whole_text(kind: str, changes: dict) -> None:
+    model = random_model(kind, **changes)
+    prompt = list(range(5, 16))
+    texts = torch.randint(1, 300, (6, 40), generator=torch.Generator().manual_seed(3))
+    # Each slot is some tokens ahead of the one before, as after a refill.
+    starts = [0, 1, 2, 5, 9, 14]
+    with torch.inference_mode():
+        whole = model(torch.cat([torch.tensor([prompt]).expand(6, -1), texts], 1)).logits
+    slots = Slots(model, 6, 40)
+    first = slots.start(prompt)
+    assert torch.allclose(first, whole[:1, len(prompt) - 1], atol=2e-5)
+    for step in range(40):
+        rows = [row for row in range(6) if starts[row] <= step]
+        ages = [step - starts[row] for row in rows]
+        logits = slots.step(texts[rows, ages], torch.tensor(ages), max(ages))
+        expected = whole[rows, len(prompt) + torch.tensor(ages)]
+        assert torch.allclose(logits, expected, atol=2e-5)
+
+
+def test_a_moved_text_goes_on_as_it_would_have() -> None:
+    model = random_model("llama")
+    slots = Slots(model, 3, 20)
+    slots.start([1, 2, 3])
+    tokens = torch.randint(1, 300, (3, 20), generator=torch.Generator().manual_seed(5))
+    for age in range(4):
+        slots.step(tokens[:, age], torch.full((3,), age), age)
+    stay = slots.step(tokens[:, 4], torch.full((3,), 4), 4)
+    slots.move(2, 0, 4)
+    moved = slots.step(tokens[[2, 1], 4], torch.full((2,), 4), 4)
+    assert torch.allclose(moved, stay[[2, 1]], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("mistral", {"sliding_window": 30}, "sees 30 tokens back"),
+        ("gemma2", {"head_dim": 16}, "caps or adds to its attention"),
+        ("bloom", {"n_layer": 1, "n_head": 4}, "has an attention of its own"),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, "has layers other than attention"),
+    ],
+)
+def test_a_model_that_reads_its_past_in_another_way_is_refused(
+    kind: str, changes: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message + ".*set 'sampling.engine: paged'"):
+        Slots(random_model(kind, **changes), 2, 24).start(list(range(10)))
+
+
+@settings(max_examples=12)
+@given(
+    batch_size=st.integers(1, 40),
+    numbers=st.sets(st.integers(0, 59), min_size=1),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_a_text_depends_on_its_seed_alone(
+    tiny_model: Path, model: PreTrainedModel, batch_size: int, numbers: set[int], dtype: torch.dtype
+) -> None:
+    cast = model if dtype is torch.float32 else load_model(str(tiny_model), dtype=dtype)
+    request = request_of(tiny_model, batch_size=batch_size)
+    texts = by_number(loop.grow(cast, request, sorted(numbers)))
+    assert set(texts) == numbers
+    undisturbed = by_number(loop.grow(cast, request_of(tiny_model, batch_size=60), range(60)))
+    assert all(texts[number] == undisturbed[number] for number in numbers)
+
+
+def test_other_seeds_and_shards_give_other_texts(tiny_model: Path, model: PreTrainedModel) -> None:
+    first, seed, shard = (
+        by_number(loop.grow(model, request_of(tiny_model, **changes), range(12)))
+        for changes in ({}, {"seed": 43}, {"shard": 2})
+    )
+    texts = [[sample.text for sample in run.values()] for run in (first, seed, shard)]
+    assert texts[0] != texts[1] != texts[2] != texts[0]
+    assert len(set(texts[0])) > 6
+
+
+def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(
+    tiny_model: Path, model: PreTrainedModel
+) -> None:
+    request = request_of(tiny_model, prompt="Write", closing=["e"])
+    samples = by_number(loop.grow(model, request, range(60))).values()
+    for sample in samples:
+        assert sample.tokens <= SETTINGS.max_new_tokens
+        assert sample.finished or sample.tokens == SETTINGS.max_new_tokens
+        # The token that completes the mark may hold more: the text ends before the mark.
+        assert "e" not in sample.text
+    assert any(sample.finished and sample.tokens < 5 for sample in samples)
+    never = request_of(tiny_model, prompt="Write", closing=["\u2603\u2603"])
+    samples = by_number(loop.grow(model, never, range(20))).values()
+    assert any(not sample.finished for sample in samples)
+
+
+def test_texts_that_end_with_their_first_token_come_back_too(
+    tiny_model: Path, model: PreTrainedModel
+) -> None:
+    one = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=1)
+    samples = by_number(loop.grow(model, request_of(tiny_model, settings=one), range(30)))
+    assert len(samples) == 30
+    assert all(sample.tokens <= 1 for sample in samples.values())
+
+
+def test_first_tokens_come_as_often_as_the_model_says(
+    tiny_model: Path, model: PreTrainedModel
+) -> None:
+    """The whole way of a token, against the model itself; a chi-square test."""
+    from scipy.stats import chi2
+
+    two = SamplingSettings(temperature=1.2, top_k=8, top_p=1.0, max_new_tokens=2)
+    request = request_of(tiny_model, settings=two, closing=["\u2603\u2603"], batch_size=256)
+    count = 3000
+    model.set_attn_implementation("sdpa")
+    with torch.inference_mode():
+        logits = model(torch.tensor([request.prompt_ids])).logits[0, -1] / two.temperature
+    kept, ids = logits.topk(8)
+    ids_seen = [0] * len(logits)
+    drawn = loop._extend
+
+    def recorded(texts: list, logits: torch.Tensor, request: Any) -> None:
+        drawn(texts, logits, request)
+        for text in texts:
+            if len(text.ids) == 1:
+                ids_seen[text.ids[0]] += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_extend", recorded)
+        assert len(by_number(loop.grow(model, request, range(count)))) == count
+    expected = kept.softmax(-1).double() * count
+    seen = torch.tensor(ids_seen, dtype=torch.float64)[ids]
+    assert seen.sum() == count
+    assert chi2.sf(((seen - expected) ** 2 / expected).sum().item(), 7) > 0.01
