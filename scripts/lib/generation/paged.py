@@ -1,0 +1,129 @@
+"""The engine `paged`: transformers' continuous batching, for a GPU.
+
+The prompt is read once for each `GROUP` of texts, and a text that ends makes room for the next one.
+Each text draws with uniform numbers of its own (paged_draws.py), the same as in the engine `loop`,
+so that neither the batch nor a resumed run changes a text beyond what rounding does.
+
+Without flash attention every text attends, masked, to the cache of all: install `flash-attn`, or
+take the engine `vllm`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from scripts.lib.errors import UserError
+from scripts.lib.generation.request import Request, Sample, text_seed
+from scripts.lib.models import load_tuned_model, quiet_libraries
+
+if TYPE_CHECKING:
+    from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+    from transformers.generation.continuous_batching import ContinuousBatchingManager
+
+# Texts that share one reading of the prompt. Up to so many more than `batch_size` hold a cache.
+GROUP = 16
+
+
+def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
+    """Sample the texts of these numbers of a shard; yields them as they end.
+
+    Raises `UserError` where a text fails or does not come back.
+    """
+    quiet_libraries()
+    yield from sample_with(load_tuned_model(request.model), request, numbers)
+
+
+def sample_with(
+    model: "PreTrainedModel", request: Request, numbers: Sequence[int]
+) -> Iterator[list[Sample]]:
+    """`sample` with a model that is loaded."""
+    from scripts.lib.generation.paged_draws import with_own_draws
+
+    # A prompt of one token cannot be read but for its last token, which is how a group begins.
+    size = GROUP if len(request.prompt_ids) > 1 else 1
+    groups = [list(numbers[at : at + size]) for at in range(0, len(numbers), size)]
+    names = {name: number for at, group in enumerate(groups) for name, number in _named(at, group)}
+    seeds = {number: text_seed(request.seed, request.shard, number) for number in numbers}
+    config = _generation_config(request)
+    manager = model.init_continuous_batching(config, _batching_config(model, request))
+    manager.logit_processor = with_own_draws(
+        manager.logit_processor.logits_processor,
+        request,
+        {name: seeds[number] for name, number in names.items()},
+    )
+    # The filters above were made for sampling; what is left to do is to take the token drawn.
+    config.do_sample = False
+    for at, group in enumerate(groups):
+        manager.num_return_sequences = len(group)
+        manager.add_request(request.prompt_ids, request_id=str(at))
+    if model.device.type == "cuda":
+        manager.warmup()
+    manager.start()
+    try:
+        while names:
+            yield [
+                request.sample(number := names.pop(name), seeds[number], ids)
+                for name, ids in _ended(manager)
+            ]
+    finally:
+        manager.stop(hard_stop=True)
+        manager.destroy()
+
+
+def _named(at: int, group: list[int]) -> Iterator[tuple[str, int]]:
+    """The names that continuous batching gives the texts of a group: children, then the parent."""
+    for child, number in enumerate(group[:-1]):
+        yield f"{at}__child#{child}", number
+    yield str(at), group[-1]
+
+
+def _ended(manager: "ContinuousBatchingManager") -> list[tuple[str, list[int]]]:
+    """Wait for texts that have ended; their names and tokens."""
+    ended = []
+    while result := manager.get_result(timeout=0 if ended else 1):
+        if result.error is not None:
+            raise UserError(
+                f"sampling.engine paged: a text failed, those that ended are kept: {result.error}"
+            )
+        if result.is_finished():
+            ended.append((result.request_id, result.generated_tokens))
+    if not ended and not manager.is_running():
+        raise UserError(
+            "sampling.engine paged: it stopped before all texts were there: run the same command "
+            "again, those that ended are kept"
+        )
+    return ended
+
+
+def _generation_config(request: Request) -> "GenerationConfig":
+    """How tokens are filtered: none of the model's own settings, which may hold penalties."""
+    from transformers import GenerationConfig
+
+    settings = request.settings
+    return GenerationConfig(
+        do_sample=True,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=sorted(request.end_ids) or None,
+    )
+
+
+def _batching_config(model: "PreTrainedModel", request: Request) -> "ContinuousBatchingConfig":
+    """How many texts at a time, and how large a cache: on a GPU, what its memory holds."""
+    from transformers import ContinuousBatchingConfig
+
+    config = ContinuousBatchingConfig(
+        max_requests_per_batch=request.batch_size,
+        # The prompt fills no page, so that there is nothing to be shared but what a group copies.
+        allow_block_sharing=False,
+    )
+    if model.device.type != "cuda":
+        length = len(request.prompt_ids) + request.settings.max_new_tokens
+        config.max_batch_tokens = request.batch_size + len(request.prompt_ids)
+        # One page more for each text than it fills, as the scheduler keeps some free.
+        config.num_blocks = (request.batch_size + GROUP) * (
+            math.ceil(length / config.page_size) + 1
+        )
+    return config
