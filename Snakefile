@@ -14,7 +14,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     task=r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?",
-    role="generator",
+    role="generator|student",
     shard=r"\d+",
 
 

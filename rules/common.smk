@@ -24,7 +24,15 @@ from scripts.lib.untracked import Untracked
 # an edit there does not train a model again.
 DATASET_LIBRARY = ["scripts/lib/dataset_rows.py"]
 PROMPT_LIBRARY = [f"scripts/lib/{name}.py" for name in ("chat", "models", "tasks/form")]
-TRAINING_LIBRARY = ["scripts/lib/sft.py", *PROMPT_LIBRARY]
+TRAINING_LIBRARY = [
+    *sorted(
+        str(path)
+        for path in Path("scripts/lib/training").glob("*.py")
+        # These foretell and report: no weight depends on them.
+        if path.stem not in ("estimate", "reports", "checkpoints")
+    ),
+    *PROMPT_LIBRARY,
+]
 SAMPLING_LIBRARY = [
     *sorted(str(path) for path in Path("scripts/lib/generation").glob("*.py")),
     *PROMPT_LIBRARY,
@@ -252,10 +260,46 @@ def task_library(wildcards):
     ]
 
 
+def learns_to_write(wildcards):
+    """Whether the role is the one that learns from seeds, as they stand in the task's format."""
+    return wildcards.role == "generator"
+
+
 def kind_of_whole_format(wildcards):
     """The modules that put tests into a prompt, where a role learns the whole format of a task."""
-    learns_format = config_of(wildcards.task)[wildcards.role]["learn"] == "format"
+    learns_format = (
+        learns_to_write(wildcards) and setting("generator/learn")(wildcards) == "format"
+    )
     return task_library(wildcards) if learns_format else []
+
+
+def rows_of_role(wildcards):
+    """What a role learns from: the task's seeds, or the rows that passed verification."""
+    name = "{task}/seeds" if learns_to_write(wildcards) else "{task}_verified"
+    return f"<results>/{name}.jsonl".format(task=wildcards.task)
+
+
+def form_of_role(wildcards):
+    """The keys of a task's form that a role learns."""
+    names = ("prefix", "opening", "closing", "suffix", "placeholder")
+    return form_keys(*names)(wildcards) if learns_to_write(wildcards) else {}
+
+
+def form_options(wildcards):
+    """The options that say in which form a role learns a task."""
+    if not learns_to_write(wildcards):
+        return ""
+    learn = setting("generator/learn")(wildcards)
+    return f"--task {task_file(wildcards)} --learn {learn}"
+
+
+def launch_options(wildcards):
+    """How a training is spread over GPUs, which changes its result by no more than rounding."""
+    training = setting("{role}/training")(wildcards)
+    if training["gpus"] < 2:
+        return Untracked("")
+    file = f"configs/accelerate/{training['parallel']}.yaml"
+    return Untracked(f"--processes {training['gpus']} --accelerate-config {file}")
 
 
 def task_sections(*names):

@@ -1,34 +1,53 @@
-"""Fine-tune a model on a task: the role `generator` learns to write instructions.
+"""Fine-tune a model: a `generator` learns to write instructions, a `student` to follow them.
 
-    python -m scripts.train --role generator --task tasks/mbpp.yaml \\
-        --seeds results/mbpp/seeds.jsonl --learn instruction \\
+    python -m scripts.train --role generator --rows results/mbpp/seeds.jsonl \\
+        --task tasks/mbpp.yaml --learn instruction \\
         --model results/models/smollm2-135m-instruct --chat-format model --method lora \\
-        --epochs 12 --learning-rate 5e-4 --batch-size 5 --warmup-ratio 0.1 --max-length 512 \\
-        --lora-rank 16 --lora-alpha 32 --lora-dropout 0 --seed 42 \\
-        --output results/mbpp/generator --curve results/mbpp/generator_curve.jsonl
+        --epochs 10 --learning-rate 5e-4 --batch-size 5 --accumulation 1 --scheduler cosine \\
+        --warmup-ratio 0.1 --weight-decay 0 --max-length 512 --gradient-checkpointing false \\
+        --lora-rank 16 --lora-alpha 32 --lora-dropout 0 --seed 42 --checkpoint-minutes 10 \\
+        --report-to none --output results/mbpp/generator \\
+        --curve results/mbpp/generator_curve.jsonl \\
+        --misfits results/mbpp/generator_misfits.jsonl
+
+A student's rows are verified ones, and it needs neither --task nor --learn. Several processes share
+a training when `accelerate launch` starts it; `scripts.launch` does that, and claims their GPUs.
 """
 
+import argparse
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jsonlines
 
-from scripts.lib.chat import exchange, user_turn_frame
-from scripts.lib.console import Progress, counts, run_step, step_parser
+from scripts.lib.chat import answered_turn, exchange, user_turn_frame
+from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory, atomic_file
 from scripts.lib.models import load_tokenizer
-from scripts.lib.records import Seed, read_rows
-from scripts.lib.sft import Example, TrainingSettings, fine_tune, save_tuned_model
+from scripts.lib.ranks import rank, world_size
+from scripts.lib.records import Seed, Verified, read_rows, write_rows
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.form import closing_position
+from scripts.lib.training.batches import steps_per_epoch
+from scripts.lib.training.checkpoints import checkpoint_folder
+from scripts.lib.training.estimate import check_fits, estimate, shards_weights
+from scripts.lib.training.examples import Example, encode_all
+from scripts.lib.training.reports import check_report_package
+from scripts.lib.training.run import fine_tune
+from scripts.lib.training.save import save_tuned_model
+from scripts.lib.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def generator_example(task: Task, frame: tuple[str, str], whole: str, learn: str) -> Example:
+def generator_example(
+    task: Task, frame: tuple[str, str], name: str, whole: str, learn: str
+) -> Example:
     """What is learnt of one seed: the constant prompt is read, what follows it is the target.
 
     `frame` are the texts around a user turn, `whole` is the seed in the format of the task: its
@@ -45,9 +64,9 @@ def generator_example(task: Task, frame: tuple[str, str], whole: str, learn: str
             "set 'generator.chat_format: llama2' in config.yaml"
         )
     if learn == "format":
-        return Example(prompt=prompt, target=whole.removeprefix(prompt))
+        return Example(name, prompt, whole.removeprefix(prompt))
     _, end = closing_position(whole, task.closing_marks(after_turn), len(prompt))
-    return Example(prompt=prompt, target=whole[len(prompt) : end if end >= 0 else len(whole)])
+    return Example(name, prompt, whole[len(prompt) : end if end >= 0 else len(whole)])
 
 
 def generator_examples(
@@ -61,65 +80,143 @@ def generator_examples(
     frame = user_turn_frame(tokenizer, chat_format)
     placeholder = task.spec["instruction"]["placeholder"]
     examples = []
-    for seed in seeds:
+    for number, seed in enumerate(seeds, start=1):
         prompt = task.prompt(seed.instruction, seed.tests)
         whole = exchange(tokenizer, chat_format, prompt, placeholder)
-        examples.append(generator_example(task, frame, whole, learn))
+        examples.append(generator_example(task, frame, f"seed {number}", whole, learn))
     return examples
 
 
-def main(argv: list[str] | None = None) -> None:
+def student_examples(
+    rows: list[Verified], tokenizer: "PreTrainedTokenizerBase", chat_format: str
+) -> list[Example]:
+    """One example a verified row: the question is read, the answer and its end are learnt."""
+    examples = []
+    for row in rows:
+        user, assistant = (message["content"] for message in row.messages)
+        prompt, target = answered_turn(tokenizer, chat_format, user, assistant)
+        examples.append(Example(row.id, prompt, target, needs_its_end=True))
+    return examples
+
+
+def examples_of_role(
+    arguments: argparse.Namespace, tokenizer: "PreTrainedTokenizerBase"
+) -> list[Example]:
+    """What the role learns from its rows."""
+    if arguments.role == "student":
+        verified = list(read_rows(arguments.rows, Verified))
+        return student_examples(verified, tokenizer, arguments.chat_format)
+    if not arguments.task or not arguments.learn:
+        raise UserError("the role generator needs --task and --learn: name both")
+    seeds = list(read_rows(arguments.rows, Seed))
+    task = load_task(arguments.task)
+    return generator_examples(task, seeds, tokenizer, arguments.chat_format, arguments.learn)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments of the command line."""
     parser = step_parser(__doc__)
-    parser.add_argument("--role", choices=["generator"], required=True)
-    parser.add_argument("--task", type=Path, required=True)
-    parser.add_argument("--seeds", type=Path, required=True)
-    parser.add_argument("--learn", choices=["instruction", "format"], required=True)
+    parser.add_argument("--role", choices=["generator", "student"], required=True)
+    parser.add_argument("--rows", type=Path, required=True, help="seeds, or verified rows")
+    parser.add_argument("--task", type=Path)
+    parser.add_argument("--learn", choices=["instruction", "format"])
     parser.add_argument("--model", required=True, help="directory or hub id of the base model")
     parser.add_argument("--chat-format", choices=["model", "llama2", "none"], required=True)
-    parser.add_argument("--method", choices=["lora", "full"], required=True)
+    parser.add_argument("--method", choices=["lora", "qlora", "full"], required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--batch-size", type=int, required=True, help="examples an optimizer step")
+    parser.add_argument(
+        "--accumulation",
+        type=int,
+        required=True,
+        help="micro-batches of a process an optimizer step",
+    )
+    parser.add_argument("--scheduler", choices=["cosine", "linear", "constant"], required=True)
     parser.add_argument("--warmup-ratio", type=float, required=True)
+    parser.add_argument("--weight-decay", type=float, required=True)
     parser.add_argument("--max-length", type=int, required=True, help="tokens of an example")
+    parser.add_argument("--gradient-checkpointing", type=truth, required=True, help="true or false")
     parser.add_argument("--lora-rank", type=int, required=True)
     parser.add_argument("--lora-alpha", type=int, required=True)
     parser.add_argument("--lora-dropout", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--checkpoint-minutes", type=float, required=True)
+    parser.add_argument(
+        "--report-to", choices=["none", "tensorboard", "wandb", "trackio"], required=True
+    )
     parser.add_argument("--output", type=Path, required=True, help="directory of the tuned model")
     parser.add_argument("--curve", type=Path, required=True, help="JSON Lines, a row a step")
-    arguments = parser.parse_args(argv)
+    parser.add_argument(
+        "--misfits", type=Path, required=True, help="JSON Lines: what max_length cuts or leaves out"
+    )
+    return parser.parse_args(argv)
 
+
+def truth(word: str) -> bool:
+    """A truth value of the command line."""
+    if word.lower() not in ("true", "false"):
+        raise ValueError(word)
+    return word.lower() == "true"
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
     started = time.monotonic()
+    step = f"train {arguments.role}"
     settings = TrainingSettings(
         **{name: getattr(arguments, name) for name in TrainingSettings.__dataclass_fields__}
     )
-    task = load_task(arguments.task)
+    check_report_package(arguments.report_to)
+    # Beside the curve, and not where the Trainer would put them: with the checkpoints.
+    runs = arguments.curve.with_name(f"{arguments.role}_tensorboard")
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs))
     tokenizer = load_tokenizer(arguments.model)
-    seeds = list(read_rows(arguments.seeds, Seed))
-    examples = generator_examples(task, seeds, tokenizer, arguments.chat_format, arguments.learn)
-    steps = -(-len(examples) // settings.batch_size) * settings.epochs
+    examples = examples_of_role(arguments, tokenizer)
+    rows, misfits = encode_all(tokenizer, examples, settings.max_length)
+    expected = estimate(arguments.model, rows, settings, world_size())
+    if rank() == 0:
+        say(f"{step}: {expected}")
+    check_fits(expected)
 
-    with atomic_directory(arguments.output) as directory:
-        with Progress(f"train {arguments.role}", steps, "steps") as progress:
-            model, curve = fine_tune(
-                arguments.model,
-                tokenizer,
-                examples,
-                settings,
-                directory,
-                lambda loss: progress.advance(note=lambda: f"loss {loss:.3f}"),
-            )
-        save_tuned_model(model, tokenizer, directory)
-    with atomic_file(arguments.curve) as stream:
-        jsonlines.Writer(stream).write_all(curve)
+    parallel = (world_size(), shards_weights(world_size()))
+    folder = checkpoint_folder(arguments.model, rows, settings, parallel)
+    steps = steps_per_epoch(len(rows), settings) * settings.epochs
+    done = 0
+
+    with Progress(step, steps, "steps") as progress:
+
+        def on_step(number: int, loss: float) -> None:
+            nonlocal done
+            progress.advance(number - done, note=lambda: f"loss {loss:.3f}")
+            done = number
+
+        tuned = fine_tune(
+            arguments.model,
+            rows,
+            settings,
+            folder,
+            on_step,
+            checkpoint_minutes=arguments.checkpoint_minutes,
+            report_to=arguments.report_to,
+        )
+    if rank() == 0:
+        with atomic_directory(arguments.output) as directory:
+            save_tuned_model(tuned, tokenizer, directory)
+        with atomic_file(arguments.curve) as stream:
+            jsonlines.Writer(stream).write_all(tuned.curve)
+        write_rows(arguments.misfits, misfits)
+        shutil.rmtree(folder, ignore_errors=True)
+    left_out = sum(found.reason != "cut" for found in misfits)
     counts(
-        f"train {arguments.role}",
+        step,
         time.monotonic() - started,
-        seeds=len(examples),
-        steps=len(curve),
-        first_loss=round(curve[0]["loss"], 3),
-        last_loss=round(curve[-1]["loss"], 3),
+        examples=len(rows),
+        cut_at_max_length=len(misfits) - left_out,
+        left_out=left_out,
+        steps=len(tuned.curve),
+        first_loss=round(tuned.curve[0]["loss"], 3),
+        last_loss=round(tuned.curve[-1]["loss"], 3),
     )
 
 

@@ -44,3 +44,35 @@ def exchange(
         return f"{before}{user}{after} {assistant}"
     turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
     return tokenizer.apply_chat_template(turns, tokenize=False)
+
+
+def answered_turn(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: str, user: str, reply: str
+) -> tuple[str, str]:
+    """The text that a reply to a user turn follows, and the reply with the token that ends it.
+
+    With `none` the two are parted by an empty line. Raises `UserError` where the chat template does
+    not keep the turn as it is once it is answered, or where no token could end the reply.
+    """
+    if not (end := tokenizer.eos_token):
+        raise UserError(
+            f"the model {tokenizer.name_or_path} has no end-of-sequence token: name one in its "
+            "tokenizer_config.json, else it cannot learn to stop"
+        )
+    if chat_format == "none":
+        return f"{tokenizer.bos_token or ''}{user}\n\n", reply + end
+    if chat_format == "llama2":
+        before, after = user_turn_frame(tokenizer, chat_format)
+        return before + user + after, f" {reply}{end}"
+    user_turn_frame(tokenizer, chat_format)
+    turn = [{"role": "user", "content": user}]
+    prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    whole = exchange(tokenizer, chat_format, user, reply)
+    if not whole.startswith(prompt):
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path} changes a turn that is answered: "
+            "set 'student.chat_format: llama2' in config.yaml"
+        )
+    # What a template writes behind the end of a turn is for turns that follow.
+    target = whole.removeprefix(prompt).rstrip()
+    return prompt, target if target.endswith(end) else target + end

@@ -6,13 +6,13 @@ Heavy libraries are imported inside the functions, so that cheap commands stay c
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.lib.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -74,6 +74,34 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def load_config(model: str) -> "PreTrainedConfig":
+    """The configuration of a model, without its weights.
+
+    Raises `UserError` where the model is neither a directory nor on the hub.
+    """
+    from transformers import AutoConfig
+
+    check_model_name(model)
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(model, error)) from error
+
+
+def load_weights(model: str, **options: Any) -> "PreTrainedModel":
+    """A causal language model where `from_pretrained` puts it; `options` are those of that.
+
+    Raises `UserError` where the model is neither a directory nor on the hub.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_model_name(model)
+    try:
+        return AutoModelForCausalLM.from_pretrained(model, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(model, error)) from error
+
+
 def load_model(
     model: str, adapter: str | None = None, dtype: "torch.dtype | None" = None
 ) -> "PreTrainedModel":
@@ -83,14 +111,8 @@ def load_model(
 
     Raises `UserError` where the model is neither a directory nor on the hub.
     """
-    from transformers import AutoModelForCausalLM
-
-    check_model_name(model)
     device, best_dtype = device_and_dtype()
-    try:
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype or best_dtype)
-    except (OSError, ValueError) as error:
-        raise UserError(_not_loaded(model, error)) from error
+    loaded = load_weights(model, dtype=dtype or best_dtype)
     if adapter:
         from peft import PeftModel
 

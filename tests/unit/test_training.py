@@ -5,59 +5,76 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.chat import user_turn_frame
+from scripts.lib.chat import answered_turn, user_turn_frame
 from scripts.lib.errors import UserError
 from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model
-from scripts.lib.sft import (
-    IGNORED,
-    Example,
-    TrainingSettings,
-    check_loss,
-    collate,
-    encode,
-    fine_tune,
-    save_tuned_model,
-)
+from scripts.lib.training.examples import Example, Row, encode, encode_all
+from scripts.lib.training.methods import four_bits
+from scripts.lib.training.reports import check_report_package
+from scripts.lib.training.run import check_loss, fine_tune, training_arguments
+from scripts.lib.training.save import save_tuned_model
+from tests.training.learning import settings
 
-EXAMPLES = [Example("task: Write", f" a function to add {n}.\n") for n in ("one", "two", "three")]
+EXAMPLES = [
+    Example(n, "task: Write", f" a function to add {n}.\n") for n in ("one", "two", "three")
+]
 
 
-def settings(**changes: object) -> TrainingSettings:
-    values = {
-        "method": "lora",
-        "epochs": 8,
-        "learning_rate": 1e-2,
-        "batch_size": 2,
-        "warmup_ratio": 0.1,
-        "max_length": 64,
-        "lora_rank": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.0,
-        "seed": 3,
-    }
-    return TrainingSettings(**{**values, **changes})
+def rows(model: Path) -> list[Row]:
+    return encode_all(load_tokenizer(str(model)), EXAMPLES, max_length=64)[0]
 
 
 def test_only_the_target_is_learnt(tiny_model: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_model))
-    row = encode(tokenizer, EXAMPLES[0], max_length=64)
-    learnt = [token for token in row["labels"] if token != IGNORED]
-    assert tokenizer.decode(learnt) == EXAMPLES[0].target
-    assert tokenizer.decode(row["input_ids"]) == EXAMPLES[0].prompt + EXAMPLES[0].target
+    row, misfit = encode(tokenizer, EXAMPLES[0], max_length=64)
+    assert misfit is None
+    assert tokenizer.decode(row.tokens[row.start :]) == EXAMPLES[0].target
+    assert tokenizer.decode(row.tokens) == EXAMPLES[0].prompt + EXAMPLES[0].target
 
 
-def test_padding_is_neither_seen_nor_learnt() -> None:
-    rows = [{"input_ids": [5, 6, 7], "labels": [IGNORED, 6, 7]}, {"input_ids": [8], "labels": [8]}]
-    batch = collate(rows, pad_id=9)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+def test_what_does_not_fit_is_told_and_never_learnt_without_its_end(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    examples = [
+        Example("fits", "a", "b"),
+        Example("cut", "a", "many words " * 40),
+        Example("no end", "a", "many words " * 40, needs_its_end=True),
+        Example("no room", "many words " * 40, "target"),
+    ]
+    found, misfits = encode_all(tokenizer, examples, max_length=32)
+    assert [len(row.tokens) for row in found] == [2, 32]
+    assert [(misfit.id, misfit.reason) for misfit in misfits] == [
+        ("cut", "cut"), ("no end", "no_end"), ("no room", "no_room")
+    ]  # fmt: skip
+    assert {misfit.max_length for misfit in misfits} == {32}
+    with pytest.raises(UserError, match="none of 2 examples .* raise training.max_length"):
+        encode_all(tokenizer, examples[2:], max_length=32)
+    with pytest.raises(UserError, match="nothing to learn from"):
+        encode_all(tokenizer, [], max_length=32)
+    with pytest.raises(UserError, match="example x can be learnt"):
+        encode(tokenizer, Example("x", "a", ""), max_length=32)
 
 
-@pytest.mark.parametrize("example", [Example("a", ""), Example("many words " * 40, "target")])
-def test_a_row_without_a_trainable_token_is_refused(tiny_model: Path, example: Example) -> None:
-    with pytest.raises(UserError, match="no token of"):
-        encode(load_tokenizer(str(tiny_model)), example, max_length=32)
+@pytest.mark.parametrize(
+    ("chat_format", "prompt", "target"),
+    [
+        ("model", "<s>user\nAdd.</s>\n<s>assistant\n", "1 + 1</s>"),
+        ("llama2", "<s>[INST] Add. [/INST]", " 1 + 1</s>"),
+        ("none", "<s>Add.\n\n", "1 + 1</s>"),
+    ],
+)
+def test_a_student_learns_to_stop(
+    tiny_model: Path, chat_format: str, prompt: str, target: str
+) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    assert answered_turn(tokenizer, chat_format, "Add.", "1 + 1") == (prompt, target)
+    row, _ = encode(tokenizer, Example("x", prompt, target), max_length=64)
+    assert row.tokens[-1] == tokenizer.eos_token_id
+    # A template whose turns do not end with the token that ends generation.
+    tokenizer.eos_token = "<pad>"
+    assert answered_turn(tokenizer, chat_format, "Add.", "1 + 1")[1].endswith("<pad>")
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="has no end-of-sequence token"):
+        answered_turn(tokenizer, chat_format, "Add.", "1 + 1")
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(0.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))])
@@ -67,15 +84,9 @@ def test_a_loss_that_teaches_nothing_stops_the_training(loss: float, norm: float
 
 
 def test_a_diverging_training_fails(tiny_model: Path, tmp_path: Path) -> None:
+    wild = settings(method="full", learning_rate=1e30, epochs=20)
     with pytest.raises(UserError, match="training stopped"):
-        fine_tune(
-            str(tiny_model),
-            load_tokenizer(str(tiny_model)),
-            EXAMPLES,
-            settings(method="full", learning_rate=1e30, epochs=20),
-            tmp_path,
-            lambda loss: None,
-        )
+        fine_tune(str(tiny_model), rows(tiny_model), wild, tmp_path)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -83,21 +94,67 @@ def test_training_learns_and_repeats_to_the_byte(
     tiny_model: Path, tmp_path: Path, method: str
 ) -> None:
     tokenizer = load_tokenizer(str(tiny_model))
-    prints = []
+    seen, prints = [], []
+    some = settings(method=method, epochs=8, batch_size=2, lora_dropout=0.1)
     for run in ("first", "second"):
-        model, curve = fine_tune(
-            str(tiny_model), tokenizer, EXAMPLES, settings(method=method), tmp_path, lambda _: None
+        tuned = fine_tune(
+            str(tiny_model), rows(tiny_model), some, tmp_path, lambda *step: seen.append(step)
         )
-        save_tuned_model(model, tokenizer, tmp_path / run)
+        save_tuned_model(tuned, tokenizer, tmp_path / run)
         prints.append(fingerprint(str(tmp_path / run)))
+        curve = tuned.curve
         assert [row["step"] for row in curve] == list(range(1, 17))
+        assert [row["epoch"] for row in curve][:3] == [0.5, 1.0, 1.5]
         assert curve[-1]["loss"] < curve[0]["loss"]
         assert curve[0]["learning_rate"] < max(row["learning_rate"] for row in curve)
     assert prints[0] == prints[1]
+    assert seen[:16] == [(row["step"], row["loss"]) for row in curve]
     assert (tmp_path / "first" / "adapter_config.json").exists() == (method == "lora")
     tuned = load_tuned_model(tmp_path / "first")
     assert fingerprint(str(tiny_model)) != prints[0]
     assert tuned.config.model_type == "llama"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "last"), [("cosine", 0.0), ("linear", 0.0), ("constant", 1e-2)]
+)
+def test_the_learning_rate_rises_and_falls(tmp_path: Path, scheduler: str, last: float) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    arguments = training_arguments(settings(scheduler=scheduler, epochs=10), 2, tmp_path, "none")
+    assert arguments.warmup_steps == 2
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=1e-2)
+    schedule = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, 20)
+    rates = []
+    for _ in range(21):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == 0 and max(rates) == rates[2] == 1e-2
+    assert rates[-1] == pytest.approx(last)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    check_report_package("none")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("tensorboard", "wandb", "trackio"):
+        with pytest.raises(UserError, match=f"report_to: {name} needs a package: pip install"):
+            check_report_package(name)
+    with pytest.raises(UserError, match="qlora needs the package bitsandbytes: pip install"):
+        four_bits(torch.bfloat16)
+
+
+def test_qlora_asks_for_what_the_paper_describes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    asked = four_bits(torch.bfloat16)
+    assert asked.load_in_4bit and asked.bnb_4bit_use_double_quant
+    assert asked.bnb_4bit_quant_type == "nf4"
+    assert asked.bnb_4bit_compute_dtype == asked.bnb_4bit_quant_storage == torch.bfloat16
 
 
 def test_the_frame_of_a_user_turn(tiny_model: Path) -> None:
@@ -118,11 +175,8 @@ def test_a_model_path_that_does_not_exist_is_explained(tmp_path: Path) -> None:
 
 
 def test_an_adapter_names_its_modules_in_order(tiny_model: Path, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(str(tiny_model))
-    model, _ = fine_tune(
-        str(tiny_model), tokenizer, EXAMPLES, settings(epochs=1), tmp_path, lambda _: None
-    )
-    save_tuned_model(model, tokenizer, tmp_path / "out")
+    tuned = fine_tune(str(tiny_model), rows(tiny_model), settings(epochs=1), tmp_path)
+    save_tuned_model(tuned, load_tokenizer(str(tiny_model)), tmp_path / "out")
     modules = json.loads((tmp_path / "out" / "adapter_config.json").read_text())["target_modules"]
     assert modules == sorted(modules)
     assert len(modules) == 7 * 2
