@@ -89,11 +89,8 @@ def sample_own_part(
     texts = kept.read()
     there = sum(number < count for number in texts)
     advance(there)
-    block = engines.block_of(engine)
     own = {
-        number
-        for number in range(count)
-        if number not in texts and number // block % world_size() == rank()
+        number for number in range(count) if number not in texts and number % world_size() == rank()
     }
     if not own:
         return

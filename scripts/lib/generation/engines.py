@@ -2,26 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from types import ModuleType
 
 from scripts.lib.generation.request import Request, Sample
 
-# What `sampling.engine` may be; `auto` is `paged` on a GPU and `loop` on a CPU.
+# What `sampling.engine` may be.
 CHOICES = ("auto", "loop", "paged", "vllm")
 
 
 def choose(name: str) -> str:
-    """The engine that a name of `CHOICES` stands for on this machine."""
+    """The engine that a name of `CHOICES` stands for on this machine.
+
+    `auto` is `paged` on a GPU with flash attention, without which it lets every text attend to the
+    cache of all others; else `loop`.
+    """
     if name != "auto":
         return name
     import torch
+    from transformers.utils import is_flash_attn_2_available
 
-    return "paged" if torch.cuda.is_available() else "loop"
-
-
-def block_of(engine: str) -> int:
-    """How many consecutive texts of a shard are sampled by one seed, and so only together."""
-    return getattr(_module(engine), "BLOCK", 1)
+    return "paged" if torch.cuda.is_available() and is_flash_attn_2_available() else "loop"
 
 
 def sample(engine: str, request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
@@ -29,8 +28,4 @@ def sample(engine: str, request: Request, numbers: Sequence[int]) -> Iterator[li
 
     Raises `UserError` where the engine is not installed, does not know the model or loses a text.
     """
-    return _module(engine).sample(request, numbers)
-
-
-def _module(engine: str) -> ModuleType:
-    return import_module(f"scripts.lib.generation.{engine}")
+    return import_module(f"scripts.lib.generation.{engine}").sample(request, numbers)

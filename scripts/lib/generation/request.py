@@ -84,10 +84,7 @@ class Request:
 
 
 def text_seed(seed: int, shard: int, number: int) -> int:
-    """The random seed of one text of one shard, or of one block of texts where a block shares it.
-
-    63 bits of numpy's `SeedSequence`, the same however the other texts go.
-    """
+    """The random seed of one text of one shard: 63 bits, the same however the other texts go."""
     import numpy
 
     words = numpy.random.SeedSequence([seed, shard, number]).generate_state(1, numpy.uint64)
