@@ -4,31 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import (
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from scripts.lib.generation.drawing import draw, uniforms
 from scripts.lib.generation.request import SamplingSettings, text_seed
+from tests.generation.sampling import chi_square, of_transformers
 
 VOCABULARY = 700
 
 
 def settings(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> SamplingSettings:
     return SamplingSettings(temperature, top_k, top_p, max_new_tokens=8)
-
-
-def of_transformers(logits: torch.Tensor, wanted: SamplingSettings) -> torch.Tensor:
-    """The probabilities that transformers' own processors leave, as `generate` applies them."""
-    processors = LogitsProcessorList([TemperatureLogitsWarper(wanted.temperature)])
-    if wanted.top_k:
-        processors.append(TopKLogitsWarper(wanted.top_k))
-    if wanted.top_p < 1:
-        processors.append(TopPLogitsWarper(wanted.top_p))
-    return processors(None, logits.float()).softmax(-1)
 
 
 CASES = [
@@ -45,8 +30,6 @@ CASES = [
 @pytest.mark.parametrize("wanted", CASES, ids=str)
 def test_tokens_come_as_often_as_transformers_probabilities_say(wanted: SamplingSettings) -> None:
     """A chi-square test; its seed is fixed, so that it does not fail one run in a thousand."""
-    from scipy.stats import chi2
-
     torch.manual_seed(1)
     logits = 3 * torch.randn(1, VOCABULARY)
     probabilities = of_transformers(logits, wanted)[0].double()
@@ -55,17 +38,7 @@ def test_tokens_come_as_often_as_transformers_probabilities_say(wanted: Sampling
     tokens = torch.cat(
         [draw(logits.expand(len(part), -1), part, wanted) for part in uniform.split(2000)]
     )
-    seen = torch.bincount(tokens, minlength=VOCABULARY).double()
-    assert seen[probabilities == 0].sum() == 0
-    expected = probabilities * count
-    common = expected >= 5
-    statistic = ((seen - expected)[common] ** 2 / expected[common]).sum().item()
-    cells = int(common.sum())
-    rare = expected[~common].sum()
-    if rare >= 5:
-        statistic += ((seen[~common].sum() - rare) ** 2 / rare).item()
-        cells += 1
-    assert chi2.sf(statistic, cells - 1) > 0.01
+    assert chi_square(probabilities, tokens) > 0.01
 
 
 @given(

@@ -14,7 +14,7 @@ from scripts.lib.generation import loop
 from scripts.lib.generation.request import SamplingSettings
 from scripts.lib.generation.slots import Slots
 from scripts.lib.models import load_model
-from tests.generation.sampling import SETTINGS, by_number, request_of
+from tests.generation.sampling import SETTINGS, by_number, chi_square, of_transformers, request_of
 
 SIZE = {
     "vocab_size": 300,
@@ -151,32 +151,28 @@ def test_texts_that_end_with_their_first_token_come_back_too(
     assert all(sample.tokens <= 1 for sample in samples.values())
 
 
-def test_first_tokens_come_as_often_as_the_model_says(
+def test_tokens_come_as_often_as_transformers_says_of_the_model(
     tiny_model: Path, model: PreTrainedModel
 ) -> None:
-    """The whole way of a token, against the model itself; a chi-square test."""
-    from scipy.stats import chi2
-
-    two = SamplingSettings(temperature=1.2, top_k=8, top_p=1.0, max_new_tokens=2)
-    request = request_of(tiny_model, settings=two, closing=["\u2603\u2603"], batch_size=256)
-    count = 3000
-    model.set_attn_implementation("sdpa")
-    with torch.inference_mode():
-        logits = model(torch.tensor([request.prompt_ids])).logits[0, -1] / two.temperature
-    kept, ids = logits.topk(8)
-    ids_seen = [0] * len(logits)
+    """The whole way of a token, after the prompt and after another token; chi-square tests."""
+    wanted = SamplingSettings(temperature=1.2, top_k=30, top_p=0.9, max_new_tokens=2)
+    request = request_of(tiny_model, settings=wanted, closing=["\u2603\u2603"], batch_size=256)
+    seen: dict[int, list[int]] = {}
     drawn = loop._extend
 
     def recorded(texts: list, logits: torch.Tensor, request: Any) -> None:
         drawn(texts, logits, request)
-        for text in texts:
-            if len(text.ids) == 1:
-                ids_seen[text.ids[0]] += 1
+        seen.update({text.number: text.ids for text in texts})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_extend", recorded)
-        assert len(by_number(loop.grow(model, request, range(count)))) == count
-    expected = kept.softmax(-1).double() * count
-    seen = torch.tensor(ids_seen, dtype=torch.float64)[ids]
-    assert seen.sum() == count
-    assert chi2.sf(((seen - expected) ** 2 / expected).sum().item(), 7) > 0.01
+        assert len(by_number(loop.grow(model, request, range(3000)))) == 3000
+    first = torch.tensor([ids[0] for ids in seen.values()])
+    common = int(first.mode().values)
+    second = torch.tensor([ids[1] for ids in seen.values() if len(ids) == 2 and ids[0] == common])
+    model.set_attn_implementation("sdpa")
+    with torch.inference_mode():
+        logits = model(torch.tensor([[*request.prompt_ids, common]])).logits[0]
+    assert chi_square(of_transformers(logits[-2:-1], wanted)[0], first) > 0.01
+    assert len(second) > 100
+    assert chi_square(of_transformers(logits[-1:], wanted)[0], second) > 0.01
