@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace, on_cpu: bool) -> int:
     """Run the processes by `accelerate launch`; the status of the first that failed."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = max(1, threads // arguments.processes)
     # Snakemake sets this one to the threads of the whole job.
     os.environ["MKL_NUM_THREADS"] = str(threads)
