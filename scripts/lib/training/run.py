@@ -74,14 +74,14 @@ def fine_tune(
         args=arguments,
         train_dataset=batches,
         data_collator=lambda batch: (packed if attention else padded)(batch[0]),
-        callbacks=[_watch(on_step), checkpoint_callback(folder, checkpoint_minutes)],
+        callbacks=[_watch(per_epoch, on_step), checkpoint_callback(folder, checkpoint_minutes)],
     )
     # Its printer would write a line a step beside ours.
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
-    return Tuned(model, weights, curve_of(trainer.state.log_history, per_epoch))
+    return Tuned(model, weights, curve_of(trainer.state.log_history))
 
 
 def training_arguments(
@@ -188,7 +188,7 @@ def check_loss(loss: float, gradient_norm: float, step: int) -> None:
         )
 
 
-def _watch(on_step: Callable[[int, float], None]) -> Any:
+def _watch(per_epoch: int, on_step: Callable[[int, float], None]) -> Any:
     """Tell of each step, and stop a run that learns nothing or diverges."""
     from transformers import TrainerCallback
 
@@ -196,6 +196,10 @@ def _watch(on_step: Callable[[int, float], None]) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             for entry in state.log_history[-1:]:
                 on_step(state.global_step, entry["loss"])
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # To the Trainer all epochs are one.
+            state.epoch = state.global_step / per_epoch
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
@@ -206,12 +210,12 @@ def _watch(on_step: Callable[[int, float], None]) -> Any:
     return Watch()
 
 
-def curve_of(history: list[dict[str, Any]], per_epoch: int) -> list[dict[str, Any]]:
+def curve_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The training curve, from what the Trainer has logged and kept in its checkpoints."""
     return [
         {
             "step": entry["step"],
-            "epoch": round(entry["step"] / per_epoch, 4),
+            "epoch": round(entry["epoch"], 4),
             "loss": entry["loss"],
             "learning_rate": entry["learning_rate"],
             "gradient_norm": entry["grad_norm"],
