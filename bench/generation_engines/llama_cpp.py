@@ -46,6 +46,8 @@ class Engine:
         model_params = llama_cpp.llama_model_default_params()
         model_params.n_gpu_layers = 0
         self.model = llama_cpp.llama_model_load_from_file(str(options.model).encode(), model_params)
+        if not self.model:
+            raise SystemExit(f"error: {options.model}: llama.cpp cannot load it")
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.prompt = self.tokenize(options.prompt_file.read_bytes())
         self.context = self.new_context()
