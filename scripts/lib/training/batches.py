@@ -57,13 +57,8 @@ def shares(lengths: Sequence[int], number: int) -> list[list[int]]:
     return dealt
 
 
-def micro_batches(
-    rows: list[Row], settings: TrainingSettings, processes: int, process: int
-) -> list[MicroBatch]:
-    """What one of the processes learns from, `settings.accumulation` micro-batches a step.
-
-    Raises `UserError` where a step has fewer examples than shares: some would always be idle.
-    """
+def check_shares(settings: TrainingSettings, processes: int) -> None:
+    """Raise `UserError` where a step has fewer examples than shares: some would always be idle."""
     number = processes * settings.accumulation
     if settings.batch_size < number:
         raise UserError(
@@ -71,11 +66,18 @@ def micro_batches(
             f"{settings.accumulation} micro-batches each: raise training.batch_size in "
             f"config.yaml to at least {number}, or lower training.gpus or training.accumulation"
         )
+
+
+def micro_batches(
+    rows: list[Row], settings: TrainingSettings, processes: int, process: int
+) -> list[MicroBatch]:
+    """What one of the processes learns from, `settings.accumulation` micro-batches a step."""
+    check_shares(settings, processes)
     found = []
     for step in steps_of_training(len(rows), settings):
         step_rows = [rows[position] for position in step]
         step_tokens = sum(row.learnt for row in step_rows)
-        dealt = shares([len(row.tokens) for row in step_rows], number)
-        for share in dealt[process::processes]:
+        lengths = [len(row.tokens) for row in step_rows]
+        for share in shares(lengths, processes * settings.accumulation)[process::processes]:
             found.append(MicroBatch([step_rows[at] for at in share], step_tokens))
     return found

@@ -8,7 +8,7 @@ that was where it was measured. A run is refused only where the estimate is well
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.lib.errors import UserError
 from scripts.lib.models import device_and_dtype, load_config
 from scripts.lib.ranks import local_rank
-from scripts.lib.training.batches import micro_batches
+from scripts.lib.training.batches import check_shares
 from scripts.lib.training.examples import Row
 from scripts.lib.training.settings import TrainingSettings
 
@@ -251,20 +251,17 @@ def estimate(
 ) -> Estimate:
     """Estimate a training that `processes` share, on this machine's devices."""
     device, dtype = device_and_dtype()
-    micro_batches(list(rows[:1]), replace(settings, epochs=1), processes, 0)
-    shards = shards_weights(processes)
+    check_shares(settings, processes)
 
-    def of(**changes: Any) -> tuple[ModelSize, float]:
+    def needs(shards: bool = shards_weights(processes), **changes: Any) -> float:
         changed = replace(settings, **changes)
-        size = model_size(model, changed)
-        return size, memory_bytes(size, rows, changed, processes, shards, dtype.itemsize)
+        changed_size = model_size(model, changed)
+        return memory_bytes(changed_size, rows, changed, processes, shards, dtype.itemsize)
 
-    size, needed = of()
+    size, needed = model_size(model, settings), needs()
     free = free_bytes(device)
     rate = EFFICIENCY * processes * measured_rate(size, dtype, device)
-    remedies = []
-    if needed > free:
-        remedies = _remedies(of, settings, processes, shards, needed)
+    remedies = _remedies(needs, settings, processes) if needed > free else []
     return Estimate(
         size=size,
         tokens=settings.epochs * sum(len(row.tokens) for row in rows),
@@ -276,24 +273,23 @@ def estimate(
 
 
 def _remedies(
-    of: Any, settings: TrainingSettings, processes: int, shards: bool, needed: float
+    needs: Callable[..., float], settings: TrainingSettings, processes: int
 ) -> list[tuple[str, float]]:
     """Changes of the config that would help, with the bytes that they would leave."""
     changes: dict[str, dict[str, Any]] = {}
     if settings.method != "qlora":
-        changes["training.method: qlora"] = {"method": "qlora"}
+        changes["method: qlora"] = {"method": "qlora"}
     if settings.method == "full":
-        changes["training.method: lora"] = {"method": "lora"}
+        changes["method: lora"] = {"method": "lora"}
     if not settings.gradient_checkpointing:
-        changes["training.gradient_checkpointing: true"] = {"gradient_checkpointing": True}
-    most = settings.batch_size // processes
-    if settings.accumulation < most:
-        changes[f"training.accumulation: {most}"] = {"accumulation": most}
-    left = {name: of(**change)[1] for name, change in changes.items()}
-    return sorted(
-        ((name, bytes_) for name, bytes_ in left.items() if bytes_ < 0.9 * needed),
-        key=lambda item: item[1],
-    )
+        changes["gradient_checkpointing: true"] = {"gradient_checkpointing": True}
+    if settings.accumulation < (most := settings.batch_size // processes):
+        changes[f"accumulation: {most}"] = {"accumulation": most}
+    if processes > 1:
+        changes["parallel: fsdp"] = {"shards": True}
+    needed = needs()
+    left = [(f"training.{name}", needs(**change)) for name, change in changes.items()]
+    return sorted((found for found in left if found[1] < 0.9 * needed), key=lambda found: found[1])
 
 
 def check_fits(expected: Estimate) -> None:
@@ -304,6 +300,6 @@ def check_fits(expected: Estimate) -> None:
     raise UserError(
         f"the training needs about {expected.bytes / GIB:.1f} GiB on each device and "
         f"{expected.free / GIB:.1f} GiB are free: set in config.yaml one or more of "
-        f"{helps + '; ' if helps else ''}a smaller training.max_length; more training.gpus, over "
-        "which weights are spread; a smaller model"
+        f"{helps + '; ' if helps else ''}a smaller training.max_length; more training.gpus with "
+        "training.parallel: fsdp; a smaller model"
     )

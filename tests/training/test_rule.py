@@ -1,0 +1,76 @@
+"""The rule `train`: both roles, the command of several GPUs, and what a change reruns."""
+
+import re
+from pathlib import Path
+
+import jsonlines
+import pytest
+
+from tests.conftest import Project
+from tests.training.learning import settings, train_arguments, write_verified
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("training"), {})
+
+
+def train_command(project: Project, config: dict, target: str) -> str:
+    """The last command of rule `train` that a target would run, on one line."""
+    project.configure(config)
+    done = project.run("-n", "-p", target, "--resources", "gpu=8")
+    assert done.returncode == 0, done.stdout
+    text = " ".join(done.stdout.replace("\\\n", " ").split())
+    commands = text.split("python -m ")
+    last = [command for command in commands if " -- scripts.train " in command][-1]
+    return last.partition(".log")[0]
+
+
+def test_a_student_learns_from_verified_rows(project: Project) -> None:
+    command = train_command(project, {}, "results/mbpp/student")
+    assert "--gpus 1 -- scripts.train --role student --rows results/mbpp_verified.jsonl" in command
+    assert "--task" not in command and "--learn " not in command
+    assert "--epochs 3 --learning-rate 0.0002 --scheduler cosine" in command
+    # What is not said of one role is not taken from the other.
+    command = train_command(
+        project, {"student": {"training": {"method": "full"}}}, "results/mbpp/student"
+    )
+    assert "--method full --epochs 3" in command
+
+
+@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
+def test_several_gpus_share_a_training(project: Project, parallel: str) -> None:
+    config = {"generator": {"training": {"gpus": 4, "parallel": parallel}}}
+    command = train_command(project, config, "results/mbpp/generator")
+    assert command.startswith(
+        "scripts.launch --gpus 4 --processes 4 --accelerate-config "
+        f"configs/accelerate/{parallel}.yaml -- scripts.train --role generator"
+    )
+    assert (project.path / "configs" / "accelerate" / f"{parallel}.yaml").exists()
+
+
+def test_every_setting_of_the_schema_reaches_the_command(project: Project) -> None:
+    command = train_command(project, {}, "results/mbpp/generator")
+    for name in settings().__dataclass_fields__:
+        assert f"--{name.replace('_', '-')} " in command
+
+
+def test_a_training_tells_what_it_left_out(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    from scripts.train import main
+
+    monkeypatch.chdir(tmp_path)
+    rows = write_verified(tmp_path / "rows.jsonl", 6)
+    with jsonlines.open(rows) as reader:
+        found = list(reader)
+    found[2]["messages"][1]["content"] = "far too long " * 200
+    with jsonlines.open(rows, "w") as writer:
+        writer.write_all(found)
+    main(train_arguments(tiny_model, rows, tmp_path, epochs=1, checkpoint_minutes=100))
+    with jsonlines.open(tmp_path / "misfits.jsonl") as reader:
+        [misfit] = list(reader)
+    assert (misfit["id"], misfit["reason"]) == ("toy-2", "no_end")
+    said = capsys.readouterr().err
+    assert "train student: 5 examples, 0 cut at max length, 1 left out, 2 steps" in said
+    assert re.search(r"44,192 parameters, 4,096 of them trained, .* GiB of .* GiB, about", said)
