@@ -173,11 +173,14 @@ class Engine:
                 for slot, token in zip(list(slots), tokens, strict=True):
                     if not self.extend(slots[slot], token):
                         continue
-                    done.append(slots.pop(slot))
+                    done.append(slots[slot])
                     llama_cpp.llama_memory_seq_rm(self.memory, slot, last, -1)
+                    # In the order of slots, as gaps make the library split the batch.
                     if started < options.count:
                         slots[slot] = Text()
                         started += 1
+                    else:
+                        del slots[slot]
         return done
 
 
