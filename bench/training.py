@@ -116,7 +116,7 @@ def plain(rows: list[Row], folder: Path) -> dict[str, list]:
         }
         for at in order
     ]
-    arguments = training_arguments(SETTINGS, steps_per_epoch(len(rows), SETTINGS), folder, "none")
+    arguments = training_arguments(SETTINGS, steps_per_epoch(len(rows), SETTINGS), folder)
     arguments.per_device_train_batch_size = SETTINGS.batch_size
     arguments.train_sampling_strategy = "sequential"
     marks = []

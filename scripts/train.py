@@ -15,7 +15,6 @@ a training when `accelerate launch` starts it; `scripts.launch` does that, and c
 """
 
 import argparse
-import os
 import shutil
 import time
 from pathlib import Path
@@ -36,7 +35,7 @@ from scripts.lib.training.batches import steps_per_epoch
 from scripts.lib.training.checkpoints import checkpoint_folder
 from scripts.lib.training.estimate import check_fits, estimate, shards_weights
 from scripts.lib.training.examples import Example, encode_all
-from scripts.lib.training.reports import check_report_package
+from scripts.lib.training.reports import prepare_reports
 from scripts.lib.training.run import fine_tune
 from scripts.lib.training.save import save_tuned_model
 from scripts.lib.training.settings import TrainingSettings
@@ -167,10 +166,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = TrainingSettings(
         **{name: getattr(arguments, name) for name in TrainingSettings.__dataclass_fields__}
     )
-    check_report_package(arguments.report_to)
-    # Beside the curve, and not where the Trainer would put them: with the checkpoints.
-    runs = arguments.curve.with_name(f"{arguments.role}_tensorboard")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs))
+    tensorboard_folder = arguments.curve.with_name(f"{arguments.role}_tensorboard")
+    prepare_reports(arguments.report_to, tensorboard_folder)
     tokenizer = load_tokenizer(arguments.model)
     examples = examples_of_role(arguments, tokenizer)
     rows, misfits = encode_all(tokenizer, examples, settings.max_length)
@@ -199,6 +196,7 @@ def main(argv: list[str] | None = None) -> None:
             on_step,
             checkpoint_minutes=arguments.checkpoint_minutes,
             report_to=arguments.report_to,
+            run_name=str(arguments.output),
         )
     if rank() == 0:
         with atomic_directory(arguments.output) as directory:

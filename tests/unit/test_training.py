@@ -10,7 +10,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model
 from scripts.lib.training.examples import Example, Row, encode, encode_all
 from scripts.lib.training.methods import four_bits
-from scripts.lib.training.reports import check_report_package
+from scripts.lib.training.reports import prepare_reports
 from scripts.lib.training.run import check_loss, fine_tune, training_arguments
 from scripts.lib.training.save import save_tuned_model
 from tests.training.learning import settings
@@ -122,7 +122,7 @@ def test_the_learning_rate_rises_and_falls(tmp_path: Path, scheduler: str, last:
     import torch
     from transformers import get_scheduler
 
-    arguments = training_arguments(settings(scheduler=scheduler, epochs=10), 2, tmp_path, "none")
+    arguments = training_arguments(settings(scheduler=scheduler, epochs=10), 2, tmp_path)
     assert arguments.warmup_steps == 2
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=1e-2)
     schedule = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, 20)
@@ -135,14 +135,16 @@ def test_the_learning_rate_rises_and_falls(tmp_path: Path, scheduler: str, last:
     assert rates[-1] == pytest.approx(last)
 
 
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import torch
 
-    check_report_package("none")
+    for name in ("TENSORBOARD_LOGGING_DIR", "WANDB_PROJECT"):
+        monkeypatch.setenv(name, "as I like it")
+    prepare_reports("none", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("tensorboard", "wandb", "trackio"):
         with pytest.raises(UserError, match=f"report_to: {name} needs a package: pip install"):
-            check_report_package(name)
+            prepare_reports(name, tmp_path)
     with pytest.raises(UserError, match="qlora needs the package bitsandbytes: pip install"):
         four_bits(torch.bfloat16)
 

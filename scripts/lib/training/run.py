@@ -16,6 +16,7 @@ from scripts.lib.training.checkpoints import checkpoint_callback, keep_only, las
 from scripts.lib.training.examples import Row
 from scripts.lib.training.methods import load_for_training
 from scripts.lib.training.packing import attention_for, packed, padded
+from scripts.lib.training.reports import PROJECT
 from scripts.lib.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def fine_tune(
     *,
     checkpoint_minutes: float = math.inf,
     report_to: str = "none",
+    run_name: str | None = None,
     pack: bool = True,
 ) -> Tuned:
     """Tune a model on what is learnt of the rows, from the last whole checkpoint in `folder` on.
@@ -60,7 +62,9 @@ def fine_tune(
     batches = micro_batches(rows, settings, world_size(), rank())
     per_epoch = steps_per_epoch(len(rows), settings)
     set_seed(settings.seed)
-    arguments = training_arguments(settings, per_epoch, folder, report_to)
+    arguments = training_arguments(settings, per_epoch, folder)
+    arguments.report_to = [] if report_to == "none" else [report_to]
+    arguments.project, arguments.run_name = PROJECT, run_name
     model, base = load_for_training(model_name, settings)
     attention = attention_for(base, arguments.device.type) if pack else None
     if attention:
@@ -85,7 +89,7 @@ def fine_tune(
 
 
 def training_arguments(
-    settings: TrainingSettings, per_epoch: int, folder: Path, report_to: str
+    settings: TrainingSettings, per_epoch: int, folder: Path
 ) -> "TrainingArguments":
     """The arguments of the Trainer. It is given all epochs as one, each step with its own rows."""
     import torch
@@ -113,7 +117,7 @@ def training_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to=report_to,
+        report_to="none",
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=False,
