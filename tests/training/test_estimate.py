@@ -95,19 +95,3 @@ def test_an_estimate_that_may_be_wrong_stops_nothing(
     needed = memory_bytes(size, rows, settings(), 1, shards=False, item=2)
     monkeypatch.setattr(module, "free_bytes", lambda device: needed / 1.2)
     check_fits(estimate(str(tiny_model), rows, settings(), 1))
-
-
-def test_a_limit_of_the_control_group_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\nslab 9\n")
-    assert module._left_in_cgroup(tmp_path) is None
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert module._left_in_cgroup(tmp_path) == 500
-    assert module._left_in_cgroup(tmp_path / "missing") is None
-    monkeypatch.setattr(module, "_left_in_cgroup", lambda: 500.0)
-    assert module.free_bytes("cpu") == 500
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert module.free_bytes("cpu") == 250

@@ -1,5 +1,6 @@
 """Packing: samples laid end to end do not see each other, and teach what they teach apart."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_model_is_packed_where_that_is_right_and_padded_elsewhere(name: str) -
         assert_packed_teaches_as_padded(model)
     else:
         assert name in ("capped attention", "own attention", "state")
+
+
+def test_a_gpu_uses_flash_attention_where_it_can(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert attention_for(model, "cuda") == ATTENTION
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
+    assert attention_for(model, "cuda") == "flash_attention_2"
+    assert attention_for(model, "cpu") == ATTENTION
+    # These are its arguments for rows laid end to end.
+    from transformers.modeling_flash_attention_utils import _flash_attention_forward
+
+    names = inspect.signature(_flash_attention_forward).parameters
+    assert {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"} <= names.keys()
 
 
 def test_a_sample_does_not_see_the_others(tiny_model: Path) -> None:

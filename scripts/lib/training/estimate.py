@@ -6,11 +6,9 @@ that was where it was measured. A run is refused only where the estimate is well
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.lib.errors import UserError

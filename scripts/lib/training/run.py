@@ -62,6 +62,7 @@ def fine_tune(
     batches = micro_batches(rows, settings, world_size(), rank())
     per_epoch = steps_per_epoch(len(rows), settings)
     set_seed(settings.seed)
+    add_up_in_order(device_and_dtype()[0])
     arguments = training_arguments(settings, per_epoch, folder)
     arguments.report_to = [] if report_to == "none" else [report_to]
     arguments.project, arguments.run_name = PROJECT, run_name
@@ -88,6 +89,18 @@ def fine_tune(
     return Tuned(model, weights, curve_of(trainer.state.log_history))
 
 
+def add_up_in_order(device: str) -> None:
+    """Have a GPU's sums come out the same twice where it can; a CPU's do anyway."""
+    if device != "cuda":
+        return
+    import torch
+
+    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = "1"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
 def training_arguments(
     settings: TrainingSettings, per_epoch: int, folder: Path
 ) -> "TrainingArguments":
@@ -96,8 +109,6 @@ def training_arguments(
     from transformers import TrainingArguments
 
     device, dtype = device_and_dtype()
-    # Flash attention adds gradients up in any order unless it is told not to.
-    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = "1"
     names = {"constant": "constant_with_warmup"}
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -208,7 +219,9 @@ def _watch(per_epoch: int, on_step: Callable[[int, float], None]) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
-            check_loss(logs["loss"], logs["grad_norm"], state.global_step)
+            # In float16 a gradient may be infinite: the scale is lowered, the step is left out.
+            norm = 0.0 if args.fp16 else logs["grad_norm"]
+            check_loss(logs["loss"], norm, state.global_step)
             on_step(state.global_step, logs["loss"])
 
     return Watch()
