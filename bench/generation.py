@@ -27,12 +27,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from scripts.filter_instructions import read_generation
 from scripts.lib.chat import user_turn_frame
-from scripts.lib.errors import UserError
 from scripts.lib.generation import loop
 from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.models import load_tokenizer, load_tuned_model
@@ -78,27 +78,25 @@ def ours(model: torch.nn.Module, request: Request, count: int) -> Iterator[Sampl
         yield from samples
 
 
-def llama_cpp(python: str, gguf: Path, request: Request, count: int) -> tuple[list[str], float]:
-    """Sample by llama.cpp; texts and the seconds that it took without loading the model."""
+def llama_cpp(python: str, gguf: Path, request: Request, count: int) -> dict[str, Any]:
+    """Sample by llama.cpp: texts, whether each has ended, tokens, seconds without loading."""
     settings = request.settings
+    special = request.tokenizer.all_special_tokens
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as prompt:
         prompt.write(request.prompt)
         prompt.flush()
-        marks = [
-            mark for mark in request.closing if mark not in request.tokenizer.all_special_tokens
-        ]
         command = [
             python, str(PEER), "--model", str(gguf), "--prompt-file", prompt.name,
             "--count", str(count), "--batch", str(request.batch_size),
             "--temperature", str(settings.temperature), "--top-k", str(settings.top_k),
             "--top-p", str(settings.top_p), "--max-tokens", str(settings.max_new_tokens),
-            "--threads", str(torch.get_num_threads()), "--stop", *marks,
+            "--threads", str(torch.get_num_threads()),
+            "--stop", *(mark for mark in request.closing if mark not in special),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"llama.cpp: {done.stderr.strip().splitlines()[-1]}")
-    result = json.loads(done.stdout.splitlines()[-1])
-    return result["texts"], result["seconds"]
+        sys.exit(f"error: llama.cpp: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def well_formed(task: Task, texts: list[str], finished: list[bool]) -> int:
@@ -225,9 +223,10 @@ def main() -> None:
             finished = [sample.finished for sample in samples]
             note(name, [sample.text for sample in samples], finished, tokens, seconds)
         for gguf in arguments.gguf:
-            texts, seconds = llama_cpp(arguments.llama_cpp, gguf, request, arguments.texts)
-            tokens = sum(len(tokenizer(text)["input_ids"]) + 1 for text in texts)
-            note(f"llama.cpp {gguf.stem[-12:]}", texts, [True] * len(texts), tokens, seconds)
+            note(
+                f"llama.cpp {gguf.stem}",
+                **llama_cpp(arguments.llama_cpp, gguf, request, arguments.texts),
+            )
 
     say_where_time_goes(model, request, arguments.texts)
     print("\nwell-formed instructions a second, median of the rounds:")

@@ -59,8 +59,9 @@ def test_the_logits_are_those_of_the_whole_text(kind: str, changes: dict) -> Non
     starts = [0, 1, 2, 5, 9, 14]
     with torch.inference_mode():
         whole = model(torch.cat([torch.tensor([prompt]).expand(6, -1), texts], 1)).logits
-    slots = Slots(model, 6, 40)
+    slots = Slots(model, 40)
     first = slots.start(prompt)
+    slots.reserve(6)
     assert torch.allclose(first, whole[:1, len(prompt) - 1], atol=2e-5)
     for step in range(40):
         rows = [row for row in range(6) if starts[row] <= step]
@@ -72,8 +73,9 @@ def test_the_logits_are_those_of_the_whole_text(kind: str, changes: dict) -> Non
 
 def test_a_moved_text_goes_on_as_it_would_have() -> None:
     model = random_model("llama")
-    slots = Slots(model, 3, 20)
+    slots = Slots(model, 20)
     slots.start([1, 2, 3])
+    slots.reserve(3)
     tokens = torch.randint(1, 300, (3, 20), generator=torch.Generator().manual_seed(5))
     for age in range(4):
         slots.step(tokens[:, age], torch.full((3,), age), age)
@@ -96,7 +98,7 @@ def test_a_model_that_reads_its_past_in_another_way_is_refused(
     kind: str, changes: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=message + ".*set 'sampling.engine: paged'"):
-        Slots(random_model(kind, **changes), 2, 24).start(list(range(10)))
+        Slots(random_model(kind, **changes), 24).start(list(range(10)))
 
 
 @settings(max_examples=12)
@@ -114,6 +116,18 @@ def test_a_text_depends_on_its_seed_alone(
     assert set(texts) == numbers
     undisturbed = by_number(loop.grow(cast, request_of(tiny_model, batch_size=60), range(60)))
     assert all(texts[number] == undisturbed[number] for number in numbers)
+
+
+def test_a_small_memory_means_fewer_texts_at_a_time_and_the_same_texts(
+    tiny_model: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    request = request_of(tiny_model, batch_size=40)
+    expected = by_number(loop.grow(model, request, range(40)))
+    # Keys and values in float32: 2 layers, 2 heads of 8, 32 tokens.
+    of_one = 2 * 2 * 2 * 8 * 32 * 4
+    monkeypatch.setattr(loop, "free_bytes", lambda device: 20 * of_one / loop.MEMORY_SHARE + 1)
+    assert by_number(loop.grow(model, request, range(40))) == expected
+    assert "the memory holds 20 texts at a time" in capsys.readouterr().err
 
 
 def test_other_seeds_and_shards_give_other_texts(tiny_model: Path, model: PreTrainedModel) -> None:

@@ -43,7 +43,7 @@ def draw(
     smallest = scores[:, settings.top_k - 1]
     weights = _weights(scores.float(), smallest.float(), settings)
     order = ids.argsort(-1)
-    at = _invert(weights.gather(-1, order), uniform)
+    at = invert(weights.gather(-1, order), uniform)
     tokens = ids.gather(-1, order.gather(-1, at[:, None]))[:, 0]
     # Where the last candidate still equals the k-th largest, further tokens may.
     crowded = scores[:, -1] >= smallest
@@ -58,7 +58,7 @@ def _draw_from_all(
     scores, smallest = logits.float(), None
     if 0 < settings.top_k < logits.shape[1]:
         smallest = scores.topk(settings.top_k, dim=-1).values[:, -1]
-    return _invert(_weights(scores, smallest, settings), uniform)
+    return invert(_weights(scores, smallest, settings), uniform)
 
 
 def _weights(
@@ -87,8 +87,11 @@ def nucleus(weights: "torch.Tensor", top_p: float) -> "torch.Tensor":
     return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
-def _invert(weights: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
-    """The position in each row at which the running sum of weights exceeds its share of the sum."""
+def invert(weights: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
+    """Draw from `weights` (rows, tokens): the place where their running sum exceeds its share.
+
+    `uniform` (rows,) are the shares of the whole sum, from 0 to below 1. Returns places (rows,).
+    """
     import torch
 
     sums = weights.double().cumsum(-1)

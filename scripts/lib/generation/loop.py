@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scripts.lib.console import say
 from scripts.lib.generation.drawing import draw, uniforms
+from scripts.lib.generation.ending import Ending
 from scripts.lib.generation.request import Request, Sample, text_seed
 from scripts.lib.generation.slots import Slots
+from scripts.lib.memory import free_bytes
 from scripts.lib.models import load_tuned_model
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # With fewer rows a matrix product takes another way, which rounds differently.
 MIN_ROWS = 8
+# Of what is free, the part for the texts' keys and values; logits and activations need the rest.
+MEMORY_SHARE = 0.8
 
 
 @dataclass
@@ -49,9 +54,10 @@ def grow(
     limit = request.settings.max_new_tokens
     waiting = deque(numbers)
     ended: list[_Text] = []
-    slots = Slots(model, max(MIN_ROWS, min(request.batch_size, len(waiting))), limit)
+    slots = Slots(model, limit)
     first = slots.start(request.prompt_ids)
-    ending = _Ending(request)
+    count = _slots_that_fit(slots, min(request.batch_size, len(waiting)))
+    ending = Ending(request)
 
     def next_text() -> _Text | None:
         """The next text that does not end with its first token, which follows the prompt."""
@@ -66,10 +72,10 @@ def grow(
         return None
 
     growing: list[_Text] = []
-    while len(growing) < request.batch_size and (text := next_text()):
+    while len(growing) < count and (text := next_text()):
         growing.append(text)
     while growing:
-        _extend(growing, _read_last_tokens(slots, growing, model.device), request)
+        _extend(growing, _read_last_tokens(slots, growing), request)
         # From the last row on, so that the text that fills a hole is one that goes on.
         for row in reversed(range(len(growing))):
             if not ending.reached(growing[row].ids):
@@ -89,14 +95,24 @@ def grow(
         yield [request.sample(text.number, text.seed, text.ids) for text in ended]
 
 
-def _read_last_tokens(slots: Slots, growing: list[_Text], device: "torch.device") -> "torch.Tensor":
+def _slots_that_fit(slots: Slots, wanted: int) -> int:
+    """How many slots there will be: those that are wanted, or as many as the memory holds."""
+    free = MEMORY_SHARE * free_bytes(slots.device.type)
+    count = min(wanted, max(MIN_ROWS, int(free / slots.bytes_of_one)))
+    if count < wanted:
+        say(f"the memory holds {count} texts at a time, and not sampling.batch_size {wanted}")
+    slots.reserve(max(MIN_ROWS, count))
+    return count
+
+
+def _read_last_tokens(slots: Slots, growing: list[_Text]) -> "torch.Tensor":
     """Let each text's slot read its last token; returns the logits of what follows."""
     import torch
 
     unused = [0] * (MIN_ROWS - len(growing))
-    tokens = torch.tensor([text.ids[-1] for text in growing] + unused, device=device)
+    tokens = torch.tensor([text.ids[-1] for text in growing] + unused, device=slots.device)
     ages = [len(text.ids) - 1 for text in growing] + unused
-    logits = slots.step(tokens, torch.tensor(ages, device=device), max(ages))
+    logits = slots.step(tokens, torch.tensor(ages, device=slots.device), max(ages))
     return logits[: len(growing)]
 
 
@@ -108,25 +124,3 @@ def _extend(texts: list[_Text], logits: "torch.Tensor", request: Request) -> Non
     uniform = torch.tensor(numbers, dtype=torch.float64, device=logits.device)
     for text, token in zip(texts, draw(logits, uniform, request.settings).tolist(), strict=True):
         text.ids.append(token)
-
-
-class _Ending:
-    """Tells whether a text has ended; decodes it only where its last token may have closed it."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._last_characters = {mark[-1] for mark in request.closing}
-        self._may_close: dict[int, bool] = {}
-
-    def reached(self, ids: list[int]) -> bool:
-        """Whether the last token is an end, the last one allowed, or completes a closing mark."""
-        token = ids[-1]
-        if token in self._request.end_ids or len(ids) == self._request.settings.max_new_tokens:
-            return True
-        if token not in self._may_close:
-            piece = self._request.tokenizer.decode([token])
-            # Part of a character's bytes is written as a replacement character.
-            self._may_close[token] = "\ufffd" in piece or any(
-                character in self._last_characters for character in piece
-            )
-        return self._may_close[token] and self._request.sample(0, 0, ids).finished

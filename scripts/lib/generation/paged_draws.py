@@ -14,6 +14,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState
 
+from scripts.lib.generation.drawing import invert
 from scripts.lib.generation.ending import Ending
 from scripts.lib.generation.request import Request
 
@@ -64,17 +65,12 @@ class OwnDraws(ContinuousBatchingLogitsProcessor):
 
         Nothing here waits for the device, so that a CUDA graph can hold it.
         """
-        drawn = tensor_arg[: scores.shape[0], None]
-        sums = scores.softmax(-1).double().cumsum(-1)
-        # The product may round up to the whole sum, beyond the last token that has any weight.
-        below = sums[:, -1:].nextafter(torch.zeros_like(sums[:, -1:]))
-        share = torch.minimum(
-            drawn.clamp(min=0).double() / (1 << UNIFORM_BITS) * sums[:, -1:], below
-        )
-        tokens = torch.searchsorted(sums, share, right=True)
+        drawn = tensor_arg[: scores.shape[0]]
+        uniform = drawn.clamp(min=0).double() / (1 << UNIFORM_BITS)
+        tokens = invert(scores.softmax(-1), uniform)
         if self._end is not None:
             tokens = torch.where(drawn < 0, self._end, tokens)
-        return torch.full_like(scores, -torch.inf).scatter(-1, tokens, 0.0)
+        return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
 
 
 def with_own_draws(

@@ -25,13 +25,14 @@ GRAIN = 16
 
 
 class Slots:
-    """The cache of `count` slots that hold at most `length` tokens each.
+    """The cache of slots that hold at most `length` tokens each.
 
-    `start` reads the prompt; `step` reads a token in each of the first rows. Both raise `UserError`
-    for a model that reads its past in another way than by plain attention.
+    First `start` reads the prompt and `reserve` says how many slots there are; then `step` reads a
+    token in each of the first ones. `start` raises `UserError` for a model that reads its past in
+    another way than by plain attention.
     """
 
-    def __init__(self, model: "PreTrainedModel", count: int, length: int) -> None:
+    def __init__(self, model: "PreTrainedModel", length: int) -> None:
         from transformers import AttentionInterface
 
         self._model = model
@@ -39,7 +40,7 @@ class Slots:
             raise self._refusal("has an attention of its own")
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
-        self._count, self._length = count, -(-length // GRAIN) * GRAIN
+        self._length = -(-length // GRAIN) * GRAIN
         # The rows that read a token; none while the prompt is read.
         self._rows: torch.Tensor | None = None
         # By layer: (heads, prompt, dimension) and (slots, heads, length, dimension), keys first.
@@ -62,6 +63,28 @@ class Slots:
         if len(self._prompt) != self._model.config.get_text_config().num_hidden_layers:
             raise self._refusal("has layers other than attention")
         return output.logits[:, -1]
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the model and the slots are."""
+        return self._model.device
+
+    @property
+    def bytes_of_one(self) -> int:
+        """What one slot takes, in bytes, once the prompt has been read."""
+        tensors = [tensor for pair in self._prompt.values() for tensor in pair]
+        return sum(tensor.nbytes // tensor.shape[1] * self._length for tensor in tensors)
+
+    def reserve(self, count: int) -> None:
+        """Make `count` slots."""
+
+        def empty(prompt: "torch.Tensor") -> "torch.Tensor":
+            heads, _, size = prompt.shape
+            return prompt.new_zeros(count, heads, self._length, size)
+
+        self._own = {
+            layer: (empty(keys), empty(values)) for layer, (keys, values) in self._prompt.items()
+        }
 
     def step(self, tokens: "torch.Tensor", ages: "torch.Tensor", oldest: int) -> "torch.Tensor":
         """Read one more token in each of the first rows of the slots.
@@ -150,9 +173,6 @@ class Slots:
 
         rows, heads, _, size = query.shape
         shared = key.shape[1]
-        if layer not in self._own:
-            shape = (self._count, shared, self._length, size)
-            self._own[layer] = key.new_zeros(shape), value.new_zeros((*shape[:3], value.shape[-1]))
         own_keys, own_values = self._own[layer]
         own_keys[self._rows, :, self._ages] = key[:, :, 0]
         own_values[self._rows, :, self._ages] = value[:, :, 0]
