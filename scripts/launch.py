@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.lib.console import say
+from scripts.lib.console import say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.gpus import claim_visible
 from scripts.lib.lifetime import end_with_snakemake
@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace, on_cpu: bool) -> int:
     """Run the processes by `accelerate launch`; the status of the first that failed."""
+    step, _ = step_parser(None).parse_known_args(arguments.command[1:])
+    if step.log and step.log.exists():
+        os.truncate(step.log, 0)
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = max(1, threads // arguments.processes)
     # Snakemake sets this one to the threads of the whole job.

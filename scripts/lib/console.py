@@ -37,14 +37,14 @@ class _Tee:
     """Copies everything written to file descriptors 1 and 2 to the terminal and to a log file.
 
     It works on descriptors, not on `sys.stdout`, so that libraries written in C and child
-    processes are heard as well. All processes of a step write to the end of one log, which the
-    first of them empties.
+    processes are heard as well. Several processes of a step write to the end of one log, which
+    what launches them has emptied.
     """
 
     def __init__(self, log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = open(log, "ab", buffering=0)
-        if rank() == 0:
+        if world_size() == 1:
             self._log.truncate(0)
         self._saved = os.dup(1), os.dup(2)
         read_end, write_end = os.pipe()

@@ -107,6 +107,7 @@ def test_what_cannot_be_had_is_one_line(
 def test_two_processes_of_one_step(without_gpus: Machine) -> None:
     step = without_gpus.step(RANKS)
     options = ("--processes", "2")
+    (without_gpus.folder / "step.log").write_text("an earlier run\n")
     command = without_gpus.command(2, step, "go", "--log", "step.log", options=options)
     status, output = without_gpus.run(command)
     assert status == 0, output
