@@ -36,7 +36,7 @@ from scripts.lib.training.checkpoints import checkpoint_folder
 from scripts.lib.training.estimate import check_fits, estimate, shards_weights
 from scripts.lib.training.examples import Example, encode_all
 from scripts.lib.training.reports import prepare_reports
-from scripts.lib.training.run import fine_tune
+from scripts.lib.training.run import add_up_in_order, fine_tune
 from scripts.lib.training.save import save_tuned_model
 from scripts.lib.training.settings import TrainingSettings
 
@@ -168,6 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     tensorboard_folder = arguments.curve.with_name(f"{arguments.role}_tensorboard")
     prepare_reports(arguments.report_to, tensorboard_folder)
+    add_up_in_order()
     tokenizer = load_tokenizer(arguments.model)
     examples = examples_of_role(arguments, tokenizer)
     rows, misfits = encode_all(tokenizer, examples, settings.max_length)

@@ -62,7 +62,6 @@ def fine_tune(
     batches = micro_batches(rows, settings, world_size(), rank())
     per_epoch = steps_per_epoch(len(rows), settings)
     set_seed(settings.seed)
-    add_up_in_order(device_and_dtype()[0])
     arguments = training_arguments(settings, per_epoch, folder)
     arguments.report_to = [] if report_to == "none" else [report_to]
     arguments.project, arguments.run_name = PROJECT, run_name
@@ -89,9 +88,12 @@ def fine_tune(
     return Tuned(model, weights, curve_of(trainer.state.log_history))
 
 
-def add_up_in_order(device: str) -> None:
-    """Have a GPU's sums come out the same twice where it can; a CPU's do anyway."""
-    if device != "cuda":
+def add_up_in_order() -> None:
+    """Have a GPU's sums come out the same twice where it can; a CPU's do anyway.
+
+    To be called before anything is computed: libraries of a GPU look at this once.
+    """
+    if device_and_dtype()[0] != "cuda":
         return
     import torch
 
