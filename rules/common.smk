@@ -425,6 +425,14 @@ CARD_LEAVES_OUT = {
     "label": {"client"},
     "verification": {"sandbox"},
 }
+CARD_LEAVES_OUT_OF_TRAINING = {
+    "gpus",
+    "parallel",
+    "accumulation",
+    "gradient_checkpointing",
+    "checkpoint_minutes",
+    "report_to",
+}
 
 
 def settings_record(wildcards):
@@ -445,6 +453,11 @@ def settings_record(wildcards):
             if key not in CARD_LEAVES_OUT.get(name, ())
         }
         for name in names
+    }
+    sections["generator"]["training"] = {
+        key: value
+        for key, value in found["generator"]["training"].items()
+        if key not in CARD_LEAVES_OUT_OF_TRAINING
     }
     sections["sampling"]["seed"] = found["seed"]
     return json.dumps(sections, sort_keys=True)
