@@ -122,6 +122,14 @@ def config_of(name):
             f"{source}: key 'verification.support': {verification['support']} replies cannot "
             f"agree where there are {replies}: raise 'label.replies'"
         )
+    for role in ("generator", "student"):
+        training = merged[role]["training"]
+        shares = max(1, training["gpus"]) * training["accumulation"]
+        if training["batch_size"] < shares:
+            raise WorkflowError(
+                f"{source}: key '{role}.training.batch_size': {training['batch_size']} examples "
+                f"cannot be shared by gpus x accumulation, {shares}: raise it, or lower those"
+            )
     if (
         verification["sandbox"]["level"] == "none"
         and not verification["sandbox"]["accept_risk"]

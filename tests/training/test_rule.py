@@ -49,6 +49,16 @@ def test_several_gpus_share_a_training(project: Project, parallel: str) -> None:
     assert (project.path / "configs" / "accelerate" / f"{parallel}.yaml").exists()
 
 
+def test_a_step_that_cannot_be_shared_stops_the_plan(project: Project) -> None:
+    project.configure({"student": {"training": {"gpus": 4, "accumulation": 4}}})
+    done = project.run("-n", "results/mbpp/student")
+    assert done.returncode != 0
+    assert (
+        "key 'student.training.batch_size': 8 examples cannot be shared by gpus x accumulation, 16"
+        in done.stdout
+    )
+
+
 def test_every_setting_of_the_schema_reaches_the_command(project: Project) -> None:
     command = train_command(project, {}, "results/mbpp/generator")
     for name in settings().__dataclass_fields__:
