@@ -101,7 +101,7 @@ def test_a_verified_row_is_ready_for_training(finished_toy) -> None:
 def test_every_step_ends_with_its_counts_on_the_terminal_and_in_its_log(finished_toy) -> None:
     project, _ = finished_toy
     for log, start in [
-        ("logs/toy/train_generator.log", "train generator: 10 seeds, "),
+        ("logs/toy/train_generator.log", "train generator: 10 examples, "),
         ("logs/toy/generate_instructions/1.log", "generate_instructions shard 1: 12 texts, "),
         ("logs/toy/filter_instructions.log", "filter_instructions: 24 generations, "),
         ("logs/toy/label_instructions.log", "label_instructions: "),
