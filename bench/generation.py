@@ -13,7 +13,7 @@ well-formed instructions a second: those that the filter's check of the form kee
   a batch ends with its longest text.
 - `ours` is the engine `loop`.
 - `llama.cpp` runs in a Python of its own that has llama-cpp-python, on a GGUF file of the same
-  weights (bench/generation_engines/llama_cpp.py).
+  weights (bench/generation_engines/: to_gguf.py makes the file, llama_cpp.py runs it).
 
 Then it says where our time goes, and how far that is from the machine's measured rates.
 """
