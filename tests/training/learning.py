@@ -40,6 +40,42 @@ def random_rows(number: int, seed: int = 0, vocabulary: int = 300) -> list[Row]:
     return rows
 
 
+def other_models() -> dict:
+    """Small models of other makers: other attention, sliding windows, states."""
+    from transformers import (
+        BloomConfig,
+        Gemma2Config,
+        GPT2Config,
+        MambaConfig,
+        MistralConfig,
+        Qwen3Config,
+    )  # fmt: skip
+
+    small = {
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    return {
+        "sliding window": MistralConfig(**small, sliding_window=7),
+        "one layer in two slides": Qwen3Config(
+            **small,
+            use_sliding_window=True,
+            sliding_window=7,
+            max_window_layers=1,
+            layer_types=["full_attention", "sliding_attention"],
+        ),
+        "learnt positions": GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4),
+        "capped attention": Gemma2Config(**small),
+        "own attention": BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4),
+        "state": MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2),
+    }
+
+
 def verified_row(number: int, words: int) -> dict:
     """A verified row as the workflow writes it, whose reply has so many words."""
     instruction = f"Write a function to add the number {number} to a list."

@@ -10,7 +10,7 @@ from scripts.lib.training import estimate as module
 from scripts.lib.training.estimate import check_fits, estimate, memory_bytes, model_size
 from scripts.lib.training.examples import Row
 from scripts.lib.training.methods import load_for_training
-from tests.training.learning import random_rows, settings
+from tests.training.learning import other_models, random_rows, settings
 
 GIB = 2**30
 SEEDS = [Row(list(range(400)), start=60)] * 10
@@ -49,6 +49,14 @@ def test_weights_are_counted_as_they_are(tiny_model: Path, method: str) -> None:
     assert size.trained == sum(
         weight.numel() for weight in model.parameters() if weight.requires_grad
     )
+
+
+@pytest.mark.parametrize("name", other_models())
+def test_models_of_other_kinds_are_estimated(name: str, tmp_path: Path) -> None:
+    other_models()[name].save_pretrained(tmp_path)
+    expected = estimate(str(tmp_path), random_rows(8), settings(), 1)
+    assert 0 < expected.size.trained < expected.size.parameters
+    assert expected.bytes > 0 and expected.seconds > 0
 
 
 def test_what_cannot_fit_is_refused_with_what_would_help(

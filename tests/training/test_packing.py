@@ -10,46 +10,10 @@ from transformers import AutoModelForCausalLM
 from scripts.lib.training.batches import MicroBatch
 from scripts.lib.training.examples import Row
 from scripts.lib.training.packing import ATTENTION, attention_for, packed, padded
-from tests.training.learning import random_rows
+from tests.training.learning import other_models, random_rows
 
 ROWS = random_rows(5)
 BATCH = MicroBatch(ROWS, sum(row.learnt for row in ROWS))
-
-
-def other_models() -> dict:
-    """Small models of other makers: other attention, sliding windows, states."""
-    from transformers import (
-        BloomConfig,
-        Gemma2Config,
-        GPT2Config,
-        MambaConfig,
-        MistralConfig,
-        Qwen3Config,
-    )  # fmt: skip
-
-    small = {
-        "vocab_size": 320,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-    }
-    return {
-        "sliding window": MistralConfig(**small, sliding_window=7),
-        "one layer in two slides": Qwen3Config(
-            **small,
-            use_sliding_window=True,
-            sliding_window=7,
-            max_window_layers=1,
-            layer_types=["full_attention", "sliding_attention"],
-        ),
-        "learnt positions": GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4),
-        "capped attention": Gemma2Config(**small),
-        "own attention": BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4),
-        "state": MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2),
-    }
 
 
 def loss_and_gradients(model, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -107,7 +107,8 @@ def model_size(model: str, settings: TrainingSettings) -> ModelSize:
         ]
     adapters = sum(settings.lora_rank * (rows + columns) for rows, columns in layers)
     text = config.get_text_config()
-    heads = text.num_attention_heads
+    # A model without attention has none of these; what it has instead is about as wide.
+    heads = getattr(text, "num_attention_heads", None) or 1
     head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelSize(
         parameters=parameters,
