@@ -7,10 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from scripts.lib.errors import UserError
 from scripts.lib.training.batches import MicroBatch
 from scripts.lib.training.examples import Row
+from scripts.lib.training.methods import load_for_training
 from scripts.lib.training.packing import ATTENTION, attention_for, packed, padded
-from tests.training.learning import other_models, random_rows
+from tests.training.learning import other_models, random_rows, settings
 
 ROWS = random_rows(5)
 BATCH = MicroBatch(ROWS, sum(row.learnt for row in ROWS))
@@ -57,6 +59,12 @@ def test_a_model_is_packed_where_that_is_right_and_padded_elsewhere(name: str) -
         assert_packed_teaches_as_padded(model)
     else:
         assert name in ("capped attention", "own attention", "state")
+
+
+def test_a_model_that_takes_no_adapters_is_refused(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(other_models()["state"]).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="adapters do not go with a model of type mamba: set"):
+        load_for_training(str(tmp_path), settings())
 
 
 def test_a_gpu_uses_flash_attention_where_it_can(

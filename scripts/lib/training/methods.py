@@ -58,20 +58,27 @@ def four_bits(dtype: "torch.dtype") -> Any:
 
 
 def _with_adapters(model: "PreTrainedModel", settings: TrainingSettings) -> "PeftModel":
-    """A model with LoRA on all its linear layers but the one that makes logits."""
+    """A model with LoRA on all its linear layers but the one that makes logits.
+
+    Raises `UserError` for a model with which PEFT cannot do that.
+    """
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
+    adapters = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
+    try:
+        adapted = get_peft_model(model, adapters)
+    except ValueError as error:
+        raise UserError(
+            f"adapters do not go with a model of type {model.config.model_type}: set "
+            f"training.method: full in config.yaml ({str(error).splitlines()[0]})"
+        ) from error
     for module in adapted.modules():
         if isinstance(module, BaseTunerLayer):
             # Else inputs go to the adapter's float32 and by autocast straight back.
