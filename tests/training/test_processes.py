@@ -136,9 +136,7 @@ def launch(parallel: str, arguments: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("parallel", "method", "kills"), [("ddp", "lora", 0), ("fsdp", "lora", 0), ("fsdp", "full", 1)]
-)
+@pytest.mark.parametrize(("parallel", "method", "kills"), [("ddp", "lora", 0), ("fsdp", "full", 1)])
 def test_two_processes_learn_what_one_does(
     tiny_model: Path,
     tmp_path: Path,

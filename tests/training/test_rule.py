@@ -15,38 +15,44 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("training"), {})
 
 
-def train_command(project: Project, config: dict, target: str) -> str:
-    """The last command of rule `train` that a target would run, on one line."""
+def train_commands(project: Project, config: dict) -> dict[str, str]:
+    """The commands of rule `train` on the way to a student, by role, each on one line."""
     project.configure(config)
-    done = project.run("-n", "-p", target, "--resources", "gpu=8")
+    done = project.run("-n", "-p", "results/mbpp/student", "--resources", "gpu=8")
     assert done.returncode == 0, done.stdout
     text = " ".join(done.stdout.replace("\\\n", " ").split())
-    commands = text.split("python -m ")
-    last = [command for command in commands if " -- scripts.train " in command][-1]
-    return last.partition(".log")[0]
+    commands = [part for part in text.split("python -m ") if " -- scripts.train " in part]
+    return {re.search(r"--role (\w+)", command)[1]: command for command in commands}
 
 
-def test_a_student_learns_from_verified_rows(project: Project) -> None:
-    command = train_command(project, {}, "results/mbpp/student")
-    assert "--gpus 1 -- scripts.train --role student --rows results/mbpp_verified.jsonl" in command
-    assert "--task" not in command and "--learn " not in command
-    assert "--epochs 3 --learning-rate 0.0002 --scheduler cosine" in command
+def test_each_role_learns_from_its_own_rows_with_its_own_settings(project: Project) -> None:
+    commands = train_commands(project, {})
+    student, generator = commands["student"].partition(".log")[0], commands["generator"]
+    assert "--gpus 1 -- scripts.train --role student --rows results/mbpp_verified.jsonl" in student
+    assert "--task" not in student and "--learn " not in student
+    assert "--epochs 3 --learning-rate 0.0002 --scheduler cosine" in student
+    assert "--rows results/mbpp/seeds.jsonl --task tasks/mbpp.yaml --learn" in generator
+    assert "--epochs 10 --learning-rate 0.0005 --scheduler cosine" in generator
+    for name in settings().__dataclass_fields__:
+        assert f"--{name.replace('_', '-')} " in student
+        assert f"--{name.replace('_', '-')} " in generator
+
+
+def test_several_gpus_share_a_training(project: Project) -> None:
+    shared = {"gpus": 4, "method": "full"}
+    config = {
+        "generator": {"training": {**shared, "parallel": "fsdp"}},
+        "student": {"training": {**shared, "parallel": "ddp"}},
+    }
+    commands = train_commands(project, config)
+    for role, parallel in (("generator", "fsdp"), ("student", "ddp")):
+        assert commands[role].startswith(
+            "scripts.launch --gpus 4 --processes 4 --accelerate-config "
+            f"configs/accelerate/{parallel}.yaml -- scripts.train --role {role}"
+        )
+        assert (project.path / "configs" / "accelerate" / f"{parallel}.yaml").exists()
     # What is not said of one role is not taken from the other.
-    command = train_command(
-        project, {"student": {"training": {"method": "full"}}}, "results/mbpp/student"
-    )
-    assert "--method full --epochs 3" in command
-
-
-@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
-def test_several_gpus_share_a_training(project: Project, parallel: str) -> None:
-    config = {"generator": {"training": {"gpus": 4, "parallel": parallel}}}
-    command = train_command(project, config, "results/mbpp/generator")
-    assert command.startswith(
-        "scripts.launch --gpus 4 --processes 4 --accelerate-config "
-        f"configs/accelerate/{parallel}.yaml -- scripts.train --role generator"
-    )
-    assert (project.path / "configs" / "accelerate" / f"{parallel}.yaml").exists()
+    assert "--method full --epochs 3" in commands["student"]
 
 
 def test_a_step_that_cannot_be_shared_stops_the_plan(project: Project) -> None:
@@ -57,12 +63,6 @@ def test_a_step_that_cannot_be_shared_stops_the_plan(project: Project) -> None:
         "key 'student.training.batch_size': 8 examples cannot be shared by gpus x accumulation, 16"
         in done.stdout
     )
-
-
-def test_every_setting_of_the_schema_reaches_the_command(project: Project) -> None:
-    command = train_command(project, {}, "results/mbpp/generator")
-    for name in settings().__dataclass_fields__:
-        assert f"--{name.replace('_', '-')} " in command
 
 
 def test_a_training_tells_what_it_left_out(
