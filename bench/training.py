@@ -167,6 +167,12 @@ def one_side(side: str, file: Path) -> None:
     print(json.dumps(found))
 
 
+def _apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """The largest difference of two curves at a step."""
+    pairs = zip(one["losses"], other["losses"], strict=True)
+    return max(abs(loss - other_loss) for loss, other_loss in pairs)
+
+
 def compare(rows: list[Row], rounds: int) -> None:
     """Both sides in turn, and their ratios."""
     _, dtype = device_and_dtype()
@@ -193,15 +199,13 @@ def compare(rows: list[Row], rounds: int) -> None:
                     f"{last['losses'][-1]:.3f}",
                     flush=True,
                 )
+            apart = _apart(found["ours"][-1], found["plain"][-1])
+            print(f"round {number}: curves at most {apart:.4f} apart", flush=True)
     for side in found:
         losses = " ".join(f"{loss:.3f}" for loss in found[side][0]["losses"])
         print(f"curve, {side}: {losses}")
     pairs = list(zip(found["ours"], found["plain"], strict=True))
-    apart = max(
-        abs(one - other)
-        for left, right in pairs
-        for one, other in zip(left["losses"], right["losses"], strict=True)
-    )
+    apart = max(_apart(*pair) for pair in pairs)
     ratios = [left["tokens_per_second"] / right["tokens_per_second"] for left, right in pairs]
     memory = max(left["peak"] for left, _ in pairs) / min(right["peak"] for _, right in pairs)
     holds = statistics.median(ratios) >= 1.5 and memory <= 1 and apart < 0.05
