@@ -17,6 +17,7 @@ from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
 from scripts.lib.stale_lock import clear_stale_lock
 from scripts.lib.tasks import load_task
+from scripts.lib.training import DECIDE_NOTHING
 from scripts.lib.untracked import Untracked
 
 # Modules that change a step's result: an edit of one of them reruns the steps that list it.
@@ -28,8 +29,7 @@ TRAINING_LIBRARY = [
     *sorted(
         str(path)
         for path in Path("scripts/lib/training").glob("*.py")
-        # These foretell and report: no weight depends on them.
-        if path.stem not in ("estimate", "reports", "checkpoints")
+        if path.stem not in DECIDE_NOTHING
     ),
     *PROMPT_LIBRARY,
 ]

@@ -24,7 +24,7 @@ rule train:
     threads: 8
     resources:
         gpu=setting("{role}/training/gpus"),
-        mem="32GB",
+        mem="64GB",
         runtime="4h",
     params:
         module=as_py_module(),

@@ -17,8 +17,10 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
+from scripts.lib import models
 from scripts.lib.chat import user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
@@ -26,7 +28,6 @@ from scripts.lib.generation import engines
 from scripts.lib.generation.kept import KeptTexts
 from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.gpus import narrow_to_own_gpu
-from scripts.lib.models import fingerprint, load_tokenizer
 from scripts.lib.ranks import rank, world_size
 from scripts.lib.records import Generation, write_rows
 from scripts.lib.tasks import Task, form, load_task
@@ -37,7 +38,7 @@ POLL_SECONDS = 0.5
 
 def request_of(arguments: argparse.Namespace, task: Task) -> Request:
     """What the engine is asked for."""
-    tokenizer = load_tokenizer(str(arguments.generator))
+    tokenizer = models.load_tokenizer(str(arguments.generator))
     before_turn, after_turn = user_turn_frame(tokenizer, arguments.chat_format)
     request = Request(
         model=str(arguments.generator),
@@ -61,7 +62,7 @@ def request_of(arguments: argparse.Namespace, task: Task) -> Request:
 
 def folder_of(request: Request, model_id: str, engine: str) -> str:
     """The name of the folder of kept texts: a digest of everything that decides them."""
-    library = Path(engines.__file__).parent
+    code = [*engines.files_of(engine), Path(form.__file__), Path(models.__file__)]
     identity = {
         "model": model_id,
         "prompt": request.prompt,
@@ -70,12 +71,16 @@ def folder_of(request: Request, model_id: str, engine: str) -> str:
         "seed": request.seed,
         "shard": request.shard,
         "engine": engine,
-        "code": [
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in (*sorted(library.glob("*.py")), Path(form.__file__))
-        ],
+        "precision": [str(part) for part in models.device_and_dtype()],
+        "versions": [version(name) for name in ("torch", "transformers", "peft")],
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def own_share(count: int) -> range:
+    """The numbers of the texts that fall to this process."""
+    return range(rank(), count, world_size())
 
 
 def sample_own_part(
@@ -83,18 +88,16 @@ def sample_own_part(
 ) -> None:
     """Sample and keep the texts that fall to this process of those that are not there yet.
 
-    `advance` is told how many are there: first those that were kept, then those that end. Raises
-    `UserError` where the engine ends without all of them.
+    `advance` is told how many are there of all texts that fall to it: first those that were kept,
+    then those that end. Raises `UserError` where the engine ends without all of them.
     """
     texts = kept.read()
-    there = sum(number < count for number in texts)
-    advance(there)
-    own = {
-        number for number in range(count) if number not in texts and number % world_size() == rank()
-    }
+    share = own_share(count)
+    own = {number for number in share if number not in texts}
+    advance(len(share) - len(own))
     if not own:
         return
-    if there and rank() == 0:
+    if (there := sum(number < count for number in texts)) and rank() == 0:
         say(f"{there} of {count} texts are there from an earlier run")
     with kept.writer() as writer:
         for samples in engines.sample(engine, request, sorted(own)):
@@ -143,9 +146,10 @@ def main(argv: list[str] | None = None) -> None:
     task = load_task(arguments.task)
     request = request_of(arguments, task)
     engine = engines.choose(arguments.engine)
-    model_id = fingerprint(str(arguments.generator))
+    model_id = models.fingerprint(str(arguments.generator))
     kept = KeptTexts(arguments.cache / folder_of(request, model_id, engine))
-    with Progress(f"generate shard {arguments.shard}", arguments.count, "texts") as progress:
+    share = len(own_share(arguments.count))
+    with Progress(f"generate shard {arguments.shard}", share, "texts") as progress:
         sample_own_part(engine, request, arguments.count, kept, progress.advance)
     if rank() != 0:
         return

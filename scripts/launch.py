@@ -4,8 +4,7 @@
         scripts.train --task tasks/mbpp.yaml ...
 
 What follows `--` is a module and its arguments. On a machine without a GPU the CPU stands in for
-it. On one with GPUs it waits until enough of them are free; a scheduler that gave this job its GPUs
-is trusted. --gpus 0 leaves all GPUs as they are.
+it. On one with GPUs it waits until enough of them are free. --gpus 0 hides all.
 """
 
 import argparse
@@ -24,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--gpus", type=int, required=True, help="0 claims none")
+    parser.add_argument("--gpus", type=_count, required=True, help="0: on the CPU")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--accelerate-config", type=Path, help="how several processes share work")
     parser.add_argument("command", nargs="+", metavar="MODULE ARGUMENT")
@@ -40,6 +39,12 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.processes == 1:
         os.execv(sys.executable, [sys.executable, "-m", *arguments.command])
     return _launch(arguments, on_cpu=not claimed)
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
 
 
 def _launch(arguments: argparse.Namespace, on_cpu: bool) -> int:

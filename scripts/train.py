@@ -17,6 +17,8 @@ a training when `accelerate launch` starts it; `scripts.launch` does that, and c
 import argparse
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,8 @@ from scripts.lib.chat import answered_turn, exchange, user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory, atomic_file
-from scripts.lib.models import load_tokenizer
+from scripts.lib.locks import locked
+from scripts.lib.models import load_config, load_tokenizer
 from scripts.lib.ranks import rank, world_size
 from scripts.lib.records import Seed, Verified, read_rows, write_rows
 from scripts.lib.tasks import Task, load_task
@@ -34,7 +37,7 @@ from scripts.lib.tasks.form import closing_position
 from scripts.lib.training.batches import steps_per_epoch
 from scripts.lib.training.checkpoints import checkpoint_folder
 from scripts.lib.training.estimate import check_fits, estimate, shards_weights
-from scripts.lib.training.examples import Example, encode_all
+from scripts.lib.training.examples import Example, Row, encode_all
 from scripts.lib.training.reports import prepare_reports
 from scripts.lib.training.run import add_up_in_order, fine_tune
 from scripts.lib.training.save import save_tuned_model
@@ -112,6 +115,28 @@ def examples_of_role(
     return generator_examples(task, seeds, tokenizer, arguments.chat_format, arguments.learn)
 
 
+def check_places(model: str, rows: list[Row]) -> None:
+    """Raise `UserError` where a row has more tokens than the model has places."""
+    places = getattr(load_config(model).get_text_config(), "max_position_embeddings", None)
+    longest = max(len(row.tokens) for row in rows)
+    if places and longest > places:
+        raise UserError(
+            f"the model {model} reads at most {places} tokens, and a row has {longest}: lower "
+            f"training.max_length in config.yaml to {places}"
+        )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one run at a time use a folder of checkpoints; another one waits, and then goes on."""
+    if rank() != 0:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock")):
+        yield
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line."""
     parser = step_parser(__doc__)
@@ -172,6 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(arguments.model)
     examples = examples_of_role(arguments, tokenizer)
     rows, misfits = encode_all(tokenizer, examples, settings.max_length)
+    check_places(arguments.model, rows)
     expected = estimate(arguments.model, rows, settings, world_size())
     if rank() == 0:
         say(f"{step}: {expected}")
@@ -182,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
     steps = steps_per_epoch(len(rows), settings) * settings.epochs
     done = 0
 
-    with Progress(step, steps, "steps") as progress:
+    with alone_in(folder), Progress(step, steps, "steps") as progress:
 
         def on_step(number: int, loss: float) -> None:
             nonlocal done

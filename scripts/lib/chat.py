@@ -9,6 +9,17 @@ if TYPE_CHECKING:
 
 # Any text that no template holds by itself: the frame is what stands around it.
 _MARK = "\u2402user-turn\u2403"
+# What templates that tell the model today's date (Llama 3) are told: a prompt must not change at
+# midnight, when a shard is half sampled. It is the date that Llama's own falls back to.
+_THE_DAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+
+
+def _rendered(
+    tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], **options: bool
+) -> str:
+    """Turns in the tokenizer's chat template, the same on any day."""
+    template = _THE_DAY + tokenizer.get_chat_template()
+    return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, **options)
 
 
 def user_turn_frame(tokenizer: "PreTrainedTokenizerBase", chat_format: str) -> tuple[str, str]:
@@ -27,7 +38,7 @@ def user_turn_frame(tokenizer: "PreTrainedTokenizerBase", chat_format: str) -> t
             f"the model {tokenizer.name_or_path} has no chat template: "
             "set 'chat_format: llama2' in config.yaml"
         )
-    text = tokenizer.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)
+    text = _rendered(tokenizer, [{"role": "user", "content": _MARK}])
     before, _, after = text.partition(_MARK)
     return before, after
 
@@ -43,7 +54,7 @@ def exchange(
         before, after = user_turn_frame(tokenizer, chat_format)
         return f"{before}{user}{after} {assistant}"
     turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-    return tokenizer.apply_chat_template(turns, tokenize=False)
+    return _rendered(tokenizer, turns)
 
 
 def answered_turn(
@@ -66,7 +77,7 @@ def answered_turn(
         return before + user + after, f" {reply}{end}"
     user_turn_frame(tokenizer, chat_format)
     turn = [{"role": "user", "content": user}]
-    prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    prompt = _rendered(tokenizer, turn, add_generation_prompt=True)
     whole = exchange(tokenizer, chat_format, user, reply)
     if not whole.startswith(prompt):
         raise UserError(

@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from scripts.lib.locks import lock
 from scripts.lib.ranks import local_rank
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Set in the jobs of schedulers that bind GPUs to jobs.
-SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_CLUSTER_NAME")
+# Where all users and runs of a machine look for claims, whatever their TMPDIR says.
+CLAIMS = ("ADA_INSTRUCT_LOCKS", "/tmp")
 DEVICE_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 POLL_SECONDS = 2.0
 NVIDIA_SMI_SECONDS = 60
@@ -53,12 +52,20 @@ def _listed(text: str) -> list[Gpu]:
     return found
 
 
-def _named(name: str, gpus: list[Gpu]) -> Gpu:
-    """The GPU that an entry of CUDA_VISIBLE_DEVICES names, by number or beginning of its UUID."""
-    for gpu in gpus:
-        if name == gpu.name or (not name.isdigit() and gpu.id.startswith(name)):
-            return Gpu(name, gpu.id)
-    return Gpu(name, name)
+def _named(names: list[str], gpus: list[Gpu]) -> list[Gpu]:
+    """The GPUs that the entries of CUDA_VISIBLE_DEVICES name, by number or beginning of a UUID.
+
+    As for CUDA, an entry that names none ends the list.
+    """
+    found: dict[str, Gpu] = {}
+    for name in names:
+        for gpu in gpus:
+            if name == gpu.name or (name and not name.isdigit() and gpu.id.startswith(name)):
+                found.setdefault(gpu.id, Gpu(name, gpu.id))
+                break
+        else:
+            break
+    return list(found.values())
 
 
 def visible_gpus() -> list[Gpu]:
@@ -70,8 +77,8 @@ def visible_gpus() -> list[Gpu]:
     if not listing and not any(any(Path("/dev").glob(name)) for name in DEVICE_FILES):
         return []
     entries = os.environ.get(VISIBLE)
-    names = [] if entries is None else [name.strip() for name in entries.split(",")]
-    if entries is not None and names[0] in ("", "-1", "NoDevFiles"):
+    names = None if entries is None else [name.strip() for name in entries.split(",")]
+    if names and names[0] in ("", "-1", "NoDevFiles"):
         return []
     gpus: list[Gpu] = []
     if listing:
@@ -86,7 +93,7 @@ def visible_gpus() -> list[Gpu]:
         # Counts those of CUDA_VISIBLE_DEVICES alone.
         count = torch.cuda.device_count()
         return [Gpu(name, name) for name in (names or map(str, range(count)))][:count]
-    return [_named(name, gpus) for name in names] if names else gpus
+    return gpus if names is None else _named(names, gpus)
 
 
 def _lock_file(folder: Path, gpu: Gpu) -> int:
@@ -130,7 +137,7 @@ def claim(count: int, gpus: list[Gpu], folder: Path | None = None) -> list[Gpu]:
 
     It takes all of them or none, so that two who want more than there is never wait for each other.
     """
-    folder = folder or Path(tempfile.gettempdir())
+    folder = folder or Path(os.environ.get(*CLAIMS))
     said = False
     while True:
         taken, in_use = _take(count, gpus, folder)
@@ -146,21 +153,21 @@ def claim(count: int, gpus: list[Gpu], folder: Path | None = None) -> list[Gpu]:
 def claim_visible(count: int) -> int:
     """Claim GPUs of this machine and leave only them in CUDA_VISIBLE_DEVICES; how many.
 
-    0 where `count` is 0 or there is no GPU: the CPU stands in for it. Raises `UserError` where
+    0 where `count` is 0, which hides all, or there is no GPU: the CPU stands in for it. What a
+    scheduler gave this job alone is free, so that it is claimed at once. Raises `UserError` where
     there are fewer than `count`.
     """
-    gpus = visible_gpus() if count else []
+    if not count:
+        os.environ[VISIBLE] = ""
+    gpus = visible_gpus()
     if not gpus:
         return 0
     if len(gpus) < count:
         raise UserError(
-            f"{count} GPUs are asked for and there are {len(gpus)}: lower training.gpus in "
-            f"config.yaml, widen {VISIBLE}, or name a profile of a cluster that has them"
+            f"{count} GPUs are asked for and there are {len(gpus)}: lower training.gpus or "
+            f"sampling.processes in config.yaml, widen {VISIBLE}, or name a profile of a cluster "
+            "that has them"
         )
-    scheduled = any(name in os.environ for name in SCHEDULERS)
-    if scheduled and len(gpus) == count:
-        # The scheduler gave these to this job alone.
-        return count
     taken = claim(count, gpus)
     os.environ[VISIBLE] = ",".join(gpu.name for gpu in taken)
     # CUDA counts the fastest first unless told to count as nvidia-smi does.

@@ -93,12 +93,13 @@ def load_weights(model: str, **options: Any) -> "PreTrainedModel":
 
     Raises `UserError` where the model is neither a directory nor on the hub.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     check_model_name(model)
     try:
         return AutoModelForCausalLM.from_pretrained(model, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_not_loaded(model, error)) from error
 
 
@@ -112,12 +113,14 @@ def load_model(
     Raises `UserError` where the model is neither a directory nor on the hub.
     """
     device, best_dtype = device_and_dtype()
-    loaded = load_weights(model, dtype=dtype or best_dtype)
-    if adapter:
-        from peft import PeftModel
+    dtype = dtype or best_dtype
+    if not adapter:
+        return load_weights(model, dtype=dtype).to(device)
+    from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, adapter).merge_and_unload()
-    return loaded.to(device)
+    # Merged in the precision of the checkpoint and rounded once, not twice.
+    base = load_weights(model, dtype="auto")
+    return PeftModel.from_pretrained(base, adapter).merge_and_unload().to(device, dtype)
 
 
 def load_tuned_model(directory: str | Path) -> "PreTrainedModel":

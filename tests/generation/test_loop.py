@@ -91,13 +91,15 @@ def test_a_moved_text_goes_on_as_it_would_have() -> None:
         ("mistral", {"sliding_window": 30}, "sees 30 tokens back"),
         ("gemma2", {"head_dim": 16}, "caps or adds to its attention"),
         ("bloom", {"n_layer": 1, "n_head": 4}, "has an attention of its own"),
+        ("diffllama", {}, "attends more than once a layer"),
+        ("nemotron", {}, "does not pass on what attention needs"),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}, "has layers other than attention"),
     ],
 )
 def test_a_model_that_reads_its_past_in_another_way_is_refused(
     kind: str, changes: dict, message: str
 ) -> None:
-    with pytest.raises(UserError, match=message + ".*set 'sampling.engine: paged'"):
+    with pytest.raises(UserError, match=message + ".*set 'sampling.engine' in config.yaml to "):
         Slots(random_model(kind, **changes), 24).start(list(range(10)))
 
 
@@ -154,6 +156,13 @@ def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(
     never = request_of(tiny_model, prompt="Write", closing=["\u2603\u2603"])
     samples = by_number(loop.grow(model, never, range(20))).values()
     assert any(not sample.finished for sample in samples)
+
+
+def test_a_model_whose_training_diverged_is_one_line(tiny_model: Path) -> None:
+    broken = load_model(str(tiny_model), dtype=torch.float32)
+    broken.lm_head.weight.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="logits are no numbers"):
+        by_number(loop.grow(broken, request_of(tiny_model), range(3)))
 
 
 def test_texts_that_end_with_their_first_token_come_back_too(

@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from scripts.lib.errors import UserError
 from scripts.lib.generation import loop, paged
@@ -118,9 +119,20 @@ def test_a_text_that_fails_is_one_line(model, request_, monkeypatch: pytest.Monk
     def out_of_memory(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory")
 
+    monkeypatch.setattr(paged, "_check_attention", lambda *_: None)
     monkeypatch.setattr(model, "forward", out_of_memory)
     with pytest.raises(UserError, match="a text failed, those that ended are kept: out of memory"):
         texts(paged.sample_with(model, request_, NUMBERS))
+
+
+@pytest.mark.parametrize("kind", ["gptj", "diffllama", "mamba"])
+def test_a_model_that_it_would_get_wrong_is_refused(kind: str) -> None:
+    config = AutoConfig.for_model(
+        kind, vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, rotary_dim=4,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="'paged' cannot sample from this .* to vllm"):
+        paged._check_attention(AutoModelForCausalLM.from_config(config), [1, 2, 3])
 
 
 def test_texts_that_do_not_come_back_are_noticed() -> None:

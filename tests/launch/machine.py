@@ -27,7 +27,7 @@ class Machine:
             **{name: value for name, value in os.environ.items() if name not in own},
             "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(folder), str(PROJECT)]),
-            "TMPDIR": str(self.locks),
+            "ADA_INSTRUCT_LOCKS": str(self.locks),
             "OMP_NUM_THREADS": "1",
             **(variables or {}),
         }

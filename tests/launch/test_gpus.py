@@ -27,8 +27,8 @@ CUT = (
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpus, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(gpus.tempfile, "tempdir", str(tmp_path))
-    for name in (*gpus.SCHEDULERS, gpus.VISIBLE, "CUDA_DEVICE_ORDER", "LOCAL_RANK"):
+    monkeypatch.setenv(gpus.CLAIMS[0], str(tmp_path))
+    for name in (gpus.VISIBLE, "CUDA_DEVICE_ORDER", "LOCAL_RANK"):
         # Set first, so that what a claim writes is taken back after the test.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -102,18 +102,21 @@ def test_more_gpus_than_there_are_is_one_line(
         claim_visible(3)
 
 
-def test_a_scheduler_that_gave_as_many_is_trusted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_job_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listing(monkeypatch, tmp_path, TWO)
+    assert claim_visible(0) == 0
+    assert os.environ[gpus.VISIBLE] == ""
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"), [("1,1", ["1"]), ("0,-1,1", ["0"]), ("0,9", ["0"]), ("0,1,", ["0", "1"])]
+)
+def test_what_cuda_would_not_see_is_not_claimed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: str, names: list[str]
 ) -> None:
     listing(monkeypatch, tmp_path, TWO)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv(gpus.VISIBLE, "0,1")
-    assert claim_visible(2) == 2
-    assert not list(tmp_path.glob("*.lock"))
-    # In an allocation of two, steps of one GPU each still share them.
-    assert claim_visible(1) == 1
-    assert os.environ[gpus.VISIBLE] == "0"
-    release(tmp_path)
+    monkeypatch.setenv(gpus.VISIBLE, visible)
+    assert [gpu.name for gpu in gpus.visible_gpus()] == names
 
 
 def test_lock_files_are_for_all_users(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class Ending:
         if token in self._request.end_ids or len(ids) == self._request.settings.max_new_tokens:
             return True
         if token not in self._may_close:
-            piece = self._request.tokenizer.decode([token])
+            piece = self._request.text_of([token])
             # Part of a character's bytes is written as a replacement character.
             self._may_close[token] = "\ufffd" in piece or any(
                 character in self._last_characters for character in piece

@@ -2,11 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from scripts.lib.generation.request import Request, Sample
 
 # What `sampling.engine` may be.
 CHOICES = ("auto", "loop", "paged", "vllm")
+# The modules of this package that decide an engine's texts.
+MODULES = {
+    "loop": ("request", "drawing", "ending", "slots", "loop"),
+    "paged": ("request", "drawing", "ending", "paged_draws", "paged"),
+    "vllm": ("request", "vllm"),
+}
 
 
 def choose(name: str) -> str:
@@ -21,6 +28,11 @@ def choose(name: str) -> str:
     from transformers.utils import is_flash_attn_2_available
 
     return "paged" if torch.cuda.is_available() and is_flash_attn_2_available() else "loop"
+
+
+def files_of(engine: str) -> list[Path]:
+    """The files of this package that decide an engine's texts."""
+    return [Path(__file__).with_name(f"{name}.py") for name in MODULES[engine]]
 
 
 def sample(engine: str, request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scripts.lib.console import say
+from scripts.lib.errors import UserError
 from scripts.lib.generation.drawing import draw, uniforms
 from scripts.lib.generation.ending import Ending
 from scripts.lib.generation.request import Request, Sample, text_seed
@@ -51,6 +52,7 @@ def grow(
     model: "PreTrainedModel", request: Request, numbers: Sequence[int]
 ) -> Iterator[list[Sample]]:
     """`sample` with a model that is loaded."""
+    request.check_length(model.config)
     limit = request.settings.max_new_tokens
     waiting = deque(numbers)
     ended: list[_Text] = []
@@ -97,8 +99,8 @@ def grow(
 
 def _slots_that_fit(slots: Slots, wanted: int) -> int:
     """How many slots there will be: those that are wanted, or as many as the memory holds."""
-    free = MEMORY_SHARE * free_bytes(slots.device.type)
-    count = min(wanted, max(MIN_ROWS, int(free / slots.bytes_of_one)))
+    fit = MEMORY_SHARE * free_bytes(slots.device.type) / slots.bytes_of_one
+    count = wanted if fit >= wanted else max(1, int(fit))
     if count < wanted:
         say(f"the memory holds {count} texts at a time, and not sampling.batch_size {wanted}")
     slots.reserve(max(MIN_ROWS, count))
@@ -117,9 +119,14 @@ def _read_last_tokens(slots: Slots, growing: list[_Text]) -> "torch.Tensor":
 
 
 def _extend(texts: list[_Text], logits: "torch.Tensor", request: Request) -> None:
-    """Draw a token for each text."""
+    """Draw a token for each text. Raises `UserError` where the model is broken."""
     import torch
 
+    if logits.isnan().any():
+        raise UserError(
+            "the generator's logits are no numbers: its training has diverged: lower "
+            "generator.training.learning_rate in config.yaml"
+        )
     numbers = [text.uniforms[len(text.ids)] for text in texts]
     uniform = torch.tensor(numbers, dtype=torch.float64, device=logits.device)
     for text, token in zip(texts, draw(logits, uniform, request.settings).tolist(), strict=True):

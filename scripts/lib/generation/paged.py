@@ -10,7 +10,7 @@ take the engine `vllm`.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.lib.errors import UserError
 from scripts.lib.generation.request import Request, Sample, text_seed
@@ -39,6 +39,8 @@ def sample_with(
     """`sample` with a model that is loaded."""
     from scripts.lib.generation.paged_draws import with_own_draws
 
+    request.check_length(model.config)
+    _check_attention(model, request.prompt_ids)
     # A prompt of one token cannot be read but for its last token, which is how a group begins.
     size = GROUP if len(request.prompt_ids) > 1 else 1
     groups = [list(numbers[at : at + size]) for at in range(0, len(numbers), size)]
@@ -68,6 +70,35 @@ def sample_with(
     finally:
         manager.stop(hard_stop=True)
         manager.destroy()
+
+
+def _check_attention(model: "PreTrainedModel", prompt: list[int]) -> None:
+    """Refuse a model that continuous batching would get wrong without a word.
+
+    Its cache knows layers that attend once, through transformers' attention interface.
+    """
+    import torch
+    from transformers import AttentionInterface
+
+    seen: list[int] = []
+
+    def counted(module: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+        seen.append(module.layer_idx)
+        rows, heads, tokens, _ = query.shape
+        return value.new_zeros(rows, tokens, heads, value.shape[-1]), None
+
+    if model._supports_attention_backend:
+        own = model.config._attn_implementation
+        AttentionInterface.register("counted", counted)
+        model.set_attn_implementation("counted")
+        with torch.inference_mode():
+            model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False)
+        model.set_attn_implementation(own)
+    if sorted(seen) != list(range(model.config.get_text_config().num_hidden_layers)):
+        raise UserError(
+            f"the engine 'paged' cannot sample from this {type(model).__name__}: its layers do "
+            "more than to attend once, or else: set 'sampling.engine' in config.yaml to vllm"
+        )
 
 
 def _named(at: int, group: list[int]) -> Iterator[tuple[str, int]]:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from scripts.lib.errors import UserError
 from scripts.lib.tasks.form import closing_position
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,43 @@ class Request:
 
     @cached_property
     def end_ids(self) -> frozenset[int]:
-        """The tokens that end a text by themselves."""
-        special = [mark for mark in self.closing if mark in self.tokenizer.all_special_tokens]
-        ends = {
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-            *self.tokenizer.convert_tokens_to_ids(special),
-        }
-        return frozenset(token for token in ends if token is not None)
+        """The tokens that end a text by themselves: closing marks, and all special tokens.
+
+        What stands behind a special token, be it the beginning of another turn, is another text.
+        """
+        added = self.tokenizer.added_tokens_decoder
+        ends = {token for token, entry in added.items() if entry.special}
+        ends |= {token for token, entry in added.items() if entry.content in self.closing}
+        return frozenset(ends | set(self.tokenizer.all_special_ids))
+
+    def check_length(self, config: "PreTrainedConfig") -> None:
+        """Raise `UserError` where the texts may have more tokens than the model has places."""
+        places = getattr(config.get_text_config(), "max_position_embeddings", None)
+        longest = len(self.prompt_ids) + self.settings.max_new_tokens
+        if places and longest > places:
+            raise UserError(
+                f"the generator reads at most {places} tokens, and prompt and text may have "
+                f"{longest}: lower max_new_tokens in sampling.override of config.yaml"
+            )
+
+    def text_of(self, ids: list[int]) -> str:
+        """The text of tokens that follow the prompt.
+
+        It is decoded behind the prompt's last token: by themselves many tokenizers (Llama's) would
+        strip the space that it begins with.
+        """
+        last = self.prompt_ids[-1:]
+        before = self._decode(last)
+        whole = self._decode(last + ids)
+        return whole.removeprefix(before) if whole.startswith(before) else self._decode(ids)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
     def sample(self, number: int, seed: int, ids: list[int]) -> Sample:
         """The sample that its tokens make; those after its end are left out."""
         length = next((at for at, token in enumerate(ids) if token in self.end_ids), len(ids))
-        text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        text = self.text_of(ids[:length])
         # The token that completes a closing mark may bring more than the mark.
         end, _ = closing_position(text, self.closing)
         return Sample(

@@ -37,7 +37,7 @@ class Slots:
 
         self._model = model
         if not model._supports_attention_backend:
-            raise self._refusal("has an attention of its own")
+            raise self._refusal("has an attention of its own", "vllm")
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
         self._length = -(-length // GRAIN) * GRAIN
@@ -61,7 +61,7 @@ class Slots:
             )
         # A layer that is no attention keeps its past elsewhere.
         if len(self._prompt) != self._model.config.get_text_config().num_hidden_layers:
-            raise self._refusal("has layers other than attention")
+            raise self._refusal("has layers other than attention", "vllm")
         return output.logits[:, -1]
 
     @property
@@ -132,17 +132,19 @@ class Slots:
     ) -> "torch.Tensor":
         """Attention of one layer; all (rows, heads, tokens, dimension), as is what it returns."""
         if any(more.get(name) is not None for name in MORE_THAN_ATTENTION):
-            raise self._refusal("caps or adds to its attention")
+            raise self._refusal("caps or adds to its attention", "paged")
         if window is not None and query.shape[2] + self._length > window:
-            raise self._refusal(f"sees {window} tokens back, fewer than prompt and text have")
+            raise self._refusal(
+                f"sees {window} tokens back, fewer than prompt and text have", "paged"
+            )
         if self._rows is None:
             return self._within_prompt(layer, query, key, value, scale)
         return self._of_token(layer, query, key, value, scale)
 
-    def _refusal(self, why: str) -> UserError:
+    def _refusal(self, why: str, engines: str) -> UserError:
         return UserError(
             f"the engine 'loop' cannot sample from this {type(self._model).__name__}: it {why}: "
-            "set 'sampling.engine: paged' in config.yaml"
+            f"set 'sampling.engine' in config.yaml to {engines}"
         )
 
     def _within_prompt(
@@ -155,6 +157,8 @@ class Slots:
     ) -> "torch.Tensor":
         from torch.nn.functional import scaled_dot_product_attention
 
+        if layer in self._prompt:
+            raise self._refusal("attends more than once a layer", "vllm")
         self._prompt[layer] = key[0].contiguous(), value[0].contiguous()
         grouped = query.shape[1] != key.shape[1]
         return scaled_dot_product_attention(
@@ -181,7 +185,7 @@ class Slots:
         prompt_keys, prompt_values = self._prompt[layer]
 
         # The query heads that share a key head are rows of one product.
-        query = (query * scale).view(rows, shared, heads // shared, size)
+        query = (query * scale).reshape(rows, shared, heads // shared, size)
         to_prompt = self._with_prompt(query, prompt_keys.transpose(1, 2))
         # Faster in this order: the keys are read as they lie.
         to_own = (own_keys @ query.transpose(2, 3)).transpose(2, 3)
@@ -209,11 +213,16 @@ def _attend(
     attention_mask: Any,
     scaling: float | None = None,
     *,
-    slots: Slots,
+    slots: Slots | None = None,
     sliding_window: int | None = None,
     **more: Any,
 ) -> tuple["torch.Tensor", None]:
     """Attention in the form of transformers' interface, which wants (rows, tokens, heads, size)."""
+    if slots is None:
+        raise UserError(
+            "the engine 'loop' cannot sample from this model: it does not pass on what attention "
+            "needs: set 'sampling.engine' in config.yaml to vllm"
+        )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     output = slots.attend(module.layer_idx, query, key, value, scale, sliding_window, **more)
     return output.transpose(1, 2), None

@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scripts.lib import models
+from scripts.lib.training import DECIDE_NOTHING
 from scripts.lib.training.examples import Row
 from scripts.lib.training.settings import TrainingSettings
 
@@ -32,7 +34,11 @@ def checkpoint_folder(
     `parallel` says what the work is spread over: checkpoints of two processes are of no use to one.
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    code = sorted(Path(__file__).parent.glob("*.py"))
+    code = [
+        path
+        for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(models.__file__))
+        if path.stem not in DECIDE_NOTHING
+    ]
     parts = [
         _state_of(model),
         [[row.start, *row.tokens] for row in rows],

@@ -58,13 +58,16 @@ def encode(
 ) -> tuple[Row | None, Misfit | None]:
     """The tokens of an example, unless it is left out, and what of it does not fit, if anything.
 
-    Prompt and target are tokenized apart, as they are when the model is sampled. Raises `UserError`
-    for an example without anything to learn.
+    The prompt has the tokens that it has when the model is sampled. Raises `UserError` for an
+    example without anything to learn.
     """
-    prompt, target = (
+    prompt, target, tokens = (
         tokenizer(text, add_special_tokens=False)["input_ids"]
-        for text in (example.prompt, example.target)
+        for text in (example.prompt, example.target, example.prompt + example.target)
     )
+    if tokens[: len(prompt)] == prompt:
+        # Some tokenizers (Llama's) put a space before whatever is tokenized by itself.
+        target = tokens[len(prompt) :]
     tokens = prompt + target
     if not target or len(tokens) < 2:
         raise UserError(f"no token of example {example.id} can be learnt: its target is empty")
