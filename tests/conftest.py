@@ -17,6 +17,8 @@ from tests.openai_server import KeyState, OpenAIServer
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
+# Two processes share the tests (see the Makefile): more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asks the hub; its client reads this once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -1,6 +1,7 @@
 """A user's own task is one YAML file and ten rows: no rule and no script is touched."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,19 @@ def scripted(body: dict) -> str:
         return "Always be kind." if len(request) % 2 else "never"
     if request.startswith("Is "):
         return "Yes, it is." if "kind" in request else "No."
-    scripted.calls += 1
-    value = {0: "42", 1: "$42.00", 2: "7"}[scripted.calls % 3]
+    scripted.calls[request] += 1
+    value = {0: "42", 1: "$42.00", 2: "7"}[scripted.calls[request] % 3]
     return f"I add them up.\nThe answer is {value}"
 
 
 @pytest.fixture(scope="module")
 def own_tasks(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path):
     endpoint = LabelEndpoint()
-    scripted.calls = 0
+    scripted.calls = Counter()
     endpoint.reply = scripted
     config = toy_config(tiny_model)
     config["sampling"] = {"target_rows": 4, "margin": 4, "shard_size": 8, "batch_size": 8}
-    # One request at a time, so that the scripted model gives each sum's replies in turn.
+    # One request at a time: the scripted model counts those of each sum.
     config["label"] |= {"replies": 1, "client": {"in_flight": 1}}
     config["tasks"] = {"sums": {"label": {"replies": 3}}}
     project = Project(tmp_path_factory.mktemp("own"), config)
