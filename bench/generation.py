@@ -142,8 +142,9 @@ def say_where_time_goes(model: torch.nn.Module, request: Request, count: int) ->
         "products of attention": ("aten::bmm", "aten::_softmax", "aten::_index_put_impl_"),
         "drawing": ("aten::topk", "aten::sort", "aten::cumsum", "aten::searchsorted"),
     }
-    total = {event.key: event.self_cpu_time_total / 1e6 for event in profile.key_averages()}
-    steps = sum(event.count for event in profile.key_averages() if event.key == "aten::topk")
+    events = {event.key: event for event in profile.key_averages()}
+    total = {key: event.self_cpu_time_total / 1e6 for key, event in events.items()}
+    steps = events["aten::topk"].count
     print(f"\nwhere the time goes ({seconds:.1f} s under the profiler, {rows} texts at a time):")
     named = 0.0
     for name, keys in groups.items():
@@ -198,10 +199,10 @@ def main() -> None:
 
     rates: dict[str, list[float]] = {}
 
-    def note(
-        name: str, texts: list[str], finished: list[bool], tokens: int, seconds: float
-    ) -> None:
+    def note(name: str, texts: list[str], finished: list[bool], seconds: float) -> None:
         kept = well_formed(task, texts, finished)
+        # Of what is left of the texts, and not what was written behind it.
+        tokens = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
         rates.setdefault(name, []).append(kept / seconds)
         print(
             f"{name:<22} {kept:4d} of {len(texts)} well-formed in {seconds:6.1f} s: "
@@ -219,16 +220,14 @@ def main() -> None:
             samples = list(run())
             seconds = time.perf_counter() - started
             assert len(samples) == arguments.texts
-            tokens = sum(sample.tokens for sample in samples)
-            finished = [sample.finished for sample in samples]
-            note(name, [sample.text for sample in samples], finished, tokens, seconds)
+            texts = [sample.text for sample in samples]
+            note(name, texts, [sample.finished for sample in samples], seconds)
         for gguf in arguments.gguf:
-            note(
-                f"llama.cpp {gguf.stem}",
-                **llama_cpp(arguments.llama_cpp, gguf, request, arguments.texts),
-            )
+            found = llama_cpp(arguments.llama_cpp, gguf, request, arguments.texts)
+            note(f"llama.cpp {gguf.stem}", found["texts"], found["finished"], found["seconds"])
 
-    say_where_time_goes(model, request, arguments.texts)
+    # A quarter of the texts: the profiler takes longer over its counts than the run.
+    say_where_time_goes(model, request, max(request.batch_size, arguments.texts // 4))
     print("\nwell-formed instructions a second, median of the rounds:")
     for name, found in rates.items():
         print(f"  {name}: {statistics.median(found):.2f} ({', '.join(f'{r:.2f}' for r in found)})")
