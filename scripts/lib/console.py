@@ -105,8 +105,9 @@ def _explain(error: OSError) -> str | None:
 
 
 def _disk_is_full(error: BaseException) -> bool:
-    """Whether a library reports a full disk in words of its own (safetensors does)."""
-    return "No space left on device" in str(error) or "os error 28" in str(error)
+    """Whether a library reports a full disk in words of its own: safetensors, and torch."""
+    signs = ("No space left on device", "os error 28", "unexpected pos")
+    return any(sign in str(error) for sign in signs)
 
 
 def _leave(number: int, frame: object) -> None:

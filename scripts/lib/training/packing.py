@@ -7,6 +7,7 @@ does the same work without a mask and without what the mask hides.
 
 from typing import TYPE_CHECKING, Any
 
+from scripts.lib.errors import UserError
 from scripts.lib.training.batches import MicroBatch
 from scripts.lib.training.examples import Row
 
@@ -28,7 +29,7 @@ def attention_within_samples(
     value: "torch.Tensor",
     attention_mask: None,
     *,
-    sample_lengths: list[int],
+    sample_lengths: list[int] | None = None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple["torch.Tensor", None]:
@@ -41,6 +42,11 @@ def attention_within_samples(
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    if sample_lengths is None:
+        raise UserError(
+            "this model does not pass on to its attention what keeps packed samples apart, and so "
+            "cannot be trained here: name another model in config.yaml"
+        )
     outputs = []
     # Slices would cost a whole tensor of zeros each in the backward pass.
     parts = (tensor.split(sample_lengths, dim=2) for tensor in (query, key, value))
