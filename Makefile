@@ -52,7 +52,7 @@ funnel: .venv/ready
 	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)
 
 test: .venv/ready-dev
-	$(IN_VENV) pytest --numprocesses 2 --dist loadfile
+	$(IN_VENV) pytest --numprocesses 2 --dist loadgroup
 
 check: .venv/ready-dev
 	$(IN_VENV) ruff check .

@@ -17,7 +17,7 @@ from tests.openai_server import KeyState, OpenAIServer
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
-# Two processes share the tests (see the Makefile): more threads than cores wait for each other.
+# Two processes share the tests (Makefile): with more threads than cores they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asks the hub; its client reads this once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -66,6 +66,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file's tests in one process, and all that count a user's processes in the same."""
+    for item in items:
+        file = item.path.relative_to(PROJECT)
+        group = "sandbox" if "sandbox" in file.parts else str(file)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Project:
