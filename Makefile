@@ -52,7 +52,9 @@ funnel: .venv/ready
 	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)
 
 test: .venv/ready-dev
-	$(IN_VENV) pytest --numprocesses 2 --dist loadgroup
+	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --ignore tests/sandbox
+	@# By itself: it counts the processes of a user.
+	$(IN_VENV) pytest tests/sandbox
 
 check: .venv/ready-dev
 	$(IN_VENV) ruff check .

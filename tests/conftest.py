@@ -68,14 +68,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file's tests in one process, and all that count a user's processes in the same."""
-    for item in items:
-        file = item.path.relative_to(PROJECT)
-        group = "sandbox" if "sandbox" in file.parts else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 class Project:
     """A copy of the project in a folder of its own, and Snakemake in it."""
 
