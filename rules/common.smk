@@ -98,16 +98,12 @@ def labels_locally():
 def config_of(name):
     """The config of a task: its section of `tasks` laid over the others."""
     own = config["tasks"].get(name, {})
-    if "endpoint" in own.get("label", {}):
-        raise WorkflowError(
-            f"config.yaml: key 'tasks.{name}.label.endpoint': is the same for all tasks: "
-            "set 'label.endpoint'"
-        )
-    if "engine" in own.get("sampling", {}):
-        raise WorkflowError(
-            f"config.yaml: key 'tasks.{name}.sampling.engine': is the same for all tasks: "
-            "set 'sampling.engine'"
-        )
+    for section, key in (("label", "endpoint"), ("sampling", "engine")):
+        if key in own.get(section, {}):
+            raise WorkflowError(
+                f"config.yaml: key 'tasks.{name}.{section}.{key}': is the same for all tasks: "
+                f"set '{section}.{key}'"
+            )
     merged = copy.deepcopy(
         {key: value for key, value in config.items() if key != "tasks"}
     )

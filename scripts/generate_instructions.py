@@ -12,12 +12,9 @@ share a shard, a GPU each:
 """
 
 import argparse
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 from scripts.lib import models
@@ -28,10 +25,13 @@ from scripts.lib.generation import engines
 from scripts.lib.generation.kept import KeptTexts
 from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.gpus import narrow_to_own_gpu
+from scripts.lib.kept_work import name_of_work
 from scripts.lib.ranks import rank, world_size
 from scripts.lib.records import Generation, write_rows
 from scripts.lib.tasks import Task, form, load_task
 
+# Those whose versions decide a text.
+PACKAGES = ("torch", "transformers", "peft")
 # Seconds between two looks for the texts of the other processes.
 POLL_SECONDS = 0.5
 
@@ -62,8 +62,7 @@ def request_of(arguments: argparse.Namespace, task: Task) -> Request:
 
 def folder_of(request: Request, model_id: str, engine: str) -> str:
     """The name of the folder of kept texts: a digest of everything that decides them."""
-    code = [*engines.files_of(engine), Path(form.__file__), Path(models.__file__)]
-    identity = {
+    inputs = {
         "model": model_id,
         "prompt": request.prompt,
         "closing": request.closing,
@@ -71,11 +70,10 @@ def folder_of(request: Request, model_id: str, engine: str) -> str:
         "seed": request.seed,
         "shard": request.shard,
         "engine": engine,
-        "precision": [str(part) for part in models.device_and_dtype()],
-        "versions": [version(name) for name in ("torch", "transformers", "peft")],
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        "precision": models.device_and_dtype(),
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    code = [*engines.files_of(engine), Path(form.__file__), Path(models.__file__)]
+    return name_of_work(inputs, code, PACKAGES)
 
 
 def own_share(count: int) -> range:

@@ -1,7 +1,7 @@
 """Claims on the GPUs of a machine where no scheduler hands them out.
 
-Each GPU has a lock file in the folder for temporary files. The kernel's lock on it is the claim: it
-ends with the processes that hold the file open, however they end.
+Each GPU has a lock file. The kernel's lock on it is the claim: it ends with the processes that hold
+the file open, however they end.
 """
 
 import os
@@ -20,8 +20,10 @@ from scripts.lib.locks import lock
 from scripts.lib.ranks import local_rank
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Where all users and runs of a machine look for claims, whatever their TMPDIR says.
-CLAIMS = ("ADA_INSTRUCT_LOCKS", "/tmp")
+# The variable that names the folder of lock files, and the folder where all users and runs of a
+# machine look for them, whatever their TMPDIR says.
+LOCKS = "ADA_INSTRUCT_LOCKS"
+DEFAULT_LOCKS = "/tmp"
 DEVICE_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 POLL_SECONDS = 2.0
 NVIDIA_SMI_SECONDS = 60
@@ -137,7 +139,7 @@ def claim(count: int, gpus: list[Gpu], folder: Path | None = None) -> list[Gpu]:
 
     It takes all of them or none, so that two who want more than there is never wait for each other.
     """
-    folder = folder or Path(os.environ.get(*CLAIMS))
+    folder = folder or Path(os.environ.get(LOCKS, DEFAULT_LOCKS))
     said = False
     while True:
         taken, in_use = _take(count, gpus, folder)

@@ -125,11 +125,16 @@ def load_model(
 
 def load_tuned_model(directory: str | Path) -> "PreTrainedModel":
     """The model that `train` wrote: full weights, or an adapter and the base model it names."""
-    config = Path(directory) / ADAPTER_CONFIG
-    if not config.exists():
+    adapter = adapter_settings(directory)
+    if adapter is None:
         return load_model(str(directory))
-    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    return load_model(base, adapter=str(directory))
+    return load_model(adapter["base_model_name_or_path"], adapter=str(directory))
+
+
+def adapter_settings(directory: str | Path) -> dict[str, Any] | None:
+    """PEFT's description of the adapter in a directory, `None` where it holds a whole model."""
+    config = Path(directory) / ADAPTER_CONFIG
+    return json.loads(config.read_text(encoding="utf-8")) if config.exists() else None
 
 
 def _not_loaded(model: str, error: Exception) -> str:

@@ -158,11 +158,16 @@ def test_a_text_ends_at_its_closing_mark_its_end_or_the_limit(
     assert any(not sample.finished for sample in samples)
 
 
-def test_a_model_whose_training_diverged_is_one_line(tiny_model: Path) -> None:
-    broken = load_model(str(tiny_model), dtype=torch.float32)
-    broken.lm_head.weight.data.fill_(torch.nan)
+@pytest.mark.parametrize("top_k", [0, 20])
+@pytest.mark.parametrize("broken_tokens", [slice(None), slice(7, 8)])
+def test_a_model_whose_training_diverged_is_one_line(
+    tiny_model: Path, top_k: int, broken_tokens: slice
+) -> None:
+    broken = load_model(str(tiny_model), dtype=torch.bfloat16)
+    broken.lm_head.weight.data[broken_tokens] = torch.nan
+    wanted = SamplingSettings(temperature=1.0, top_k=top_k, top_p=1.0, max_new_tokens=24)
     with pytest.raises(UserError, match="logits are no numbers"):
-        by_number(loop.grow(broken, request_of(tiny_model), range(3)))
+        by_number(loop.grow(broken, request_of(tiny_model, settings=wanted), range(3)))
 
 
 def test_texts_that_end_with_their_first_token_come_back_too(

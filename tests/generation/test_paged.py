@@ -11,6 +11,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.generation import loop, paged
 from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.models import load_model, load_tokenizer
+from tests.generation.sampling import by_number
 
 NUMBERS = list(range(3, 40))
 
@@ -27,7 +28,7 @@ def model(tiny_model: Path):
 def in_loop(model):
     """The texts that the engine `loop` samples; it sets its own attention in its model."""
     own = copy.deepcopy(model)
-    return lambda request, numbers: texts(loop.grow(own, request, numbers))
+    return lambda request, numbers: by_number(loop.grow(own, request, numbers))
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,6 @@ def request_(tiny_model: Path) -> Request:
     )
 
 
-def texts(groups) -> dict[int, Sample]:
-    return {sample.number: sample for group in groups for sample in group}
-
-
 @pytest.fixture(scope="module")
 def expected(in_loop, request_: Request) -> dict[int, Sample]:
     return in_loop(request_, NUMBERS)
@@ -61,7 +58,7 @@ def without_tokens(samples: dict[int, Sample]) -> dict[int, tuple]:
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
 def test_the_texts_are_those_of_the_loop(model, request_, expected, batch_size: int) -> None:
-    sampled = texts(
+    sampled = by_number(
         paged.sample_with(model, dataclasses.replace(request_, batch_size=batch_size), NUMBERS)
     )
     assert sorted(sampled) == NUMBERS
@@ -71,20 +68,20 @@ def test_the_texts_are_those_of_the_loop(model, request_, expected, batch_size: 
 
 def test_missing_texts_are_sampled_as_they_would_have_been(model, request_, expected) -> None:
     missing = NUMBERS[5::7]
-    sampled = texts(paged.sample_with(model, request_, missing))
+    sampled = by_number(paged.sample_with(model, request_, missing))
     assert without_tokens(sampled) == without_tokens({at: expected[at] for at in missing})
 
 
 def test_all_filters_off(model, in_loop, request_) -> None:
     open_ = dataclasses.replace(request_, settings=SamplingSettings(1.0, 0, 1.0, 12))
-    sampled = texts(paged.sample_with(model, open_, NUMBERS))
+    sampled = by_number(paged.sample_with(model, open_, NUMBERS))
     assert without_tokens(sampled) == without_tokens(in_loop(open_, NUMBERS))
 
 
 def test_a_prompt_of_one_token(model, in_loop, request_) -> None:
     short = dataclasses.replace(request_, prompt="T")
     assert len(short.prompt_ids) == 1
-    sampled = texts(paged.sample_with(model, short, NUMBERS))
+    sampled = by_number(paged.sample_with(model, short, NUMBERS))
     assert without_tokens(sampled) == without_tokens(in_loop(short, NUMBERS))
 
 
@@ -93,13 +90,13 @@ def test_the_settings_of_the_model_do_not_leak_in(
 ) -> None:
     monkeypatch.setattr(model.generation_config, "repetition_penalty", 9.0)
     monkeypatch.setattr(model.generation_config, "min_p", 0.5)
-    assert without_tokens(texts(paged.sample_with(model, request_, NUMBERS))) == without_tokens(
+    assert without_tokens(by_number(paged.sample_with(model, request_, NUMBERS))) == without_tokens(
         expected
     )
 
 
 def test_a_text_stops_behind_its_closing_mark(model, request_, expected) -> None:
-    sampled = texts(paged.sample_with(model, request_, NUMBERS))
+    sampled = by_number(paged.sample_with(model, request_, NUMBERS))
     # Not where the token limit would have stopped it.
     assert {at: sample.tokens for at, sample in sampled.items()} == {
         at: sample.tokens for at, sample in expected.items()
@@ -122,7 +119,7 @@ def test_a_text_that_fails_is_one_line(model, request_, monkeypatch: pytest.Monk
     monkeypatch.setattr(paged, "_check_attention", lambda *_: None)
     monkeypatch.setattr(model, "forward", out_of_memory)
     with pytest.raises(UserError, match="a text failed, those that ended are kept: out of memory"):
-        texts(paged.sample_with(model, request_, NUMBERS))
+        by_number(paged.sample_with(model, request_, NUMBERS))
 
 
 @pytest.mark.parametrize("kind", ["gptj", "diffllama", "mamba"])
@@ -148,4 +145,4 @@ def test_texts_that_do_not_come_back_are_noticed() -> None:
 
 
 def test_loads_what_train_wrote(request_) -> None:
-    assert sorted(texts(paged.sample(request_, [0, 1]))) == [0, 1]
+    assert sorted(by_number(paged.sample(request_, [0, 1]))) == [0, 1]

@@ -27,7 +27,7 @@ CUT = (
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpus, "POLL_SECONDS", 0.05)
-    monkeypatch.setenv(gpus.CLAIMS[0], str(tmp_path))
+    monkeypatch.setenv(gpus.LOCKS, str(tmp_path))
     for name in (gpus.VISIBLE, "CUDA_DEVICE_ORDER", "LOCAL_RANK"):
         # Set first, so that what a claim writes is taken back after the test.
         monkeypatch.setenv(name, "")

@@ -11,6 +11,7 @@ borders between them by as little and swaps none.
 
 from typing import TYPE_CHECKING
 
+from scripts.lib.errors import UserError
 from scripts.lib.generation.request import SamplingSettings
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ def draw(
     """Draw a token for each row of `logits` (rows, vocabulary).
 
     `uniform` holds a number in [0, 1) a row, float64. Returns token ids (rows,), each of which
-    depends on its own row alone.
+    depends on its own row alone. Raises `UserError` where a logit is no number.
     """
     width = settings.top_k + SPARE
     if not settings.top_k or width >= logits.shape[1]:
         return _draw_from_all(logits, uniform, settings)
     scores, ids = logits.topk(width, dim=-1)
+    # What is no number counts as the largest: no need to look at the whole vocabulary.
+    _check_numbers(scores[:, 0])
     smallest = scores[:, settings.top_k - 1]
     weights = _weights(scores.float(), smallest.float(), settings)
     order = ids.argsort(-1)
@@ -55,10 +58,19 @@ def draw(
 def _draw_from_all(
     logits: "torch.Tensor", uniform: "torch.Tensor", settings: SamplingSettings
 ) -> "torch.Tensor":
+    _check_numbers(logits)
     scores, smallest = logits.float(), None
     if 0 < settings.top_k < logits.shape[1]:
         smallest = scores.topk(settings.top_k, dim=-1).values[:, -1]
     return invert(_weights(scores, smallest, settings), uniform)
+
+
+def _check_numbers(logits: "torch.Tensor") -> None:
+    if logits.isnan().any():
+        raise UserError(
+            "the generator's logits are no numbers: its training has diverged: lower "
+            "generator.training.learning_rate in config.yaml"
+        )
 
 
 def _weights(

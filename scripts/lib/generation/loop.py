@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scripts.lib.console import say
-from scripts.lib.errors import UserError
 from scripts.lib.generation.drawing import draw, uniforms
 from scripts.lib.generation.ending import Ending
 from scripts.lib.generation.request import Request, Sample, text_seed
@@ -122,11 +121,6 @@ def _extend(texts: list[_Text], logits: "torch.Tensor", request: Request) -> Non
     """Draw a token for each text. Raises `UserError` where the model is broken."""
     import torch
 
-    if logits.isnan().any():
-        raise UserError(
-            "the generator's logits are no numbers: its training has diverged: lower "
-            "generator.training.learning_rate in config.yaml"
-        )
     numbers = [text.uniforms[len(text.ids)] for text in texts]
     uniform = torch.tensor(numbers, dtype=torch.float64, device=logits.device)
     for text, token in zip(texts, draw(logits, uniform, request.settings).tolist(), strict=True):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    # Queries, keys and values of one layer.
+    States = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
 NAME = "slots"
 # What some models add to attention and this does not do: capped scores, sinks, position biases.
 MORE_THAN_ATTENTION = ("softcap", "s_aux", "position_bias")
@@ -123,23 +126,21 @@ class Slots:
     def attend(
         self,
         layer: int,
-        query: "torch.Tensor",
-        key: "torch.Tensor",
-        value: "torch.Tensor",
+        states: "States",
         scale: float,
         window: int | None,
         **more: Any,
     ) -> "torch.Tensor":
-        """Attention of one layer; all (rows, heads, tokens, dimension), as is what it returns."""
+        """Attention of one layer; states and result are (rows, heads, tokens, dimension)."""
         if any(more.get(name) is not None for name in MORE_THAN_ATTENTION):
             raise self._refusal("caps or adds to its attention", "paged")
-        if window is not None and query.shape[2] + self._length > window:
+        if window is not None and states[0].shape[2] + self._length > window:
             raise self._refusal(
                 f"sees {window} tokens back, fewer than prompt and text have", "paged"
             )
         if self._rows is None:
-            return self._within_prompt(layer, query, key, value, scale)
-        return self._of_token(layer, query, key, value, scale)
+            return self._within_prompt(layer, states, scale)
+        return self._of_token(layer, states, scale)
 
     def _refusal(self, why: str, engines: str) -> UserError:
         return UserError(
@@ -147,16 +148,10 @@ class Slots:
             f"set 'sampling.engine' in config.yaml to {engines}"
         )
 
-    def _within_prompt(
-        self,
-        layer: int,
-        query: "torch.Tensor",
-        key: "torch.Tensor",
-        value: "torch.Tensor",
-        scale: float,
-    ) -> "torch.Tensor":
+    def _within_prompt(self, layer: int, states: "States", scale: float) -> "torch.Tensor":
         from torch.nn.functional import scaled_dot_product_attention
 
+        query, key, value = states
         if layer in self._prompt:
             raise self._refusal("attends more than once a layer", "vllm")
         self._prompt[layer] = key[0].contiguous(), value[0].contiguous()
@@ -165,16 +160,10 @@ class Slots:
             query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
         )
 
-    def _of_token(
-        self,
-        layer: int,
-        query: "torch.Tensor",
-        key: "torch.Tensor",
-        value: "torch.Tensor",
-        scale: float,
-    ) -> "torch.Tensor":
+    def _of_token(self, layer: int, states: "States", scale: float) -> "torch.Tensor":
         import torch
 
+        query, key, value = states
         rows, heads, _, size = query.shape
         shared = key.shape[1]
         own_keys, own_values = self._own[layer]
@@ -224,5 +213,5 @@ def _attend(
             "needs: set 'sampling.engine' in config.yaml to vllm"
         )
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    output = slots.attend(module.layer_idx, query, key, value, scale, sliding_window, **more)
+    output = slots.attend(module.layer_idx, (query, key, value), scale, sliding_window, **more)
     return output.transpose(1, 2), None

@@ -4,15 +4,13 @@ Each text is a request with a seed of its own; its tokens depend on no other tex
 rounding does. vLLM refills its batch, reads the prompt once, and stops at the closing marks.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from scripts.lib.errors import UserError
 from scripts.lib.generation.request import Request, Sample, text_seed
-from scripts.lib.models import ADAPTER_CONFIG, device_and_dtype
+from scripts.lib.models import adapter_settings, device_and_dtype
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
@@ -45,7 +43,7 @@ def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
     device, dtype = device_and_dtype()
     if device != "cuda":
         raise UserError("sampling.engine vllm: needs a GPU: choose auto or loop on this machine")
-    adapter = _adapter(request.model)
+    adapter = adapter_settings(request.model)
     llm = vllm.LLM(**_engine_options(request, adapter, str(dtype).removeprefix("torch.")))
     lora = LoRARequest("generator", 1, request.model) if adapter else None
     seeds = {number: text_seed(request.seed, request.shard, number) for number in numbers}
@@ -83,12 +81,6 @@ def _ended(llm: "LLM", request: Request, seeds: dict[int, int]) -> Iterator[list
             f"sampling.engine vllm: {len(missing)} texts did not come back: run the same command "
             "again, those that ended are kept"
         )
-
-
-def _adapter(model: str) -> dict[str, Any] | None:
-    """The description of the adapter where the directory holds one, not a whole model."""
-    path = Path(model) / ADAPTER_CONFIG
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _engine_options(request: Request, adapter: dict[str, Any] | None, dtype: str) -> dict[str, Any]:

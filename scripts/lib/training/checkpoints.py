@@ -5,9 +5,6 @@ one. So each that is whole is marked, and no other is ever loaded. They lie unde
 that the result depends on: another model, other rows or settings never find them.
 """
 
-import hashlib
-import importlib.metadata
-import json
 import os
 import shutil
 import time
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib import models
+from scripts.lib.kept_work import name_of_work
 from scripts.lib.training import DECIDE_NOTHING
 from scripts.lib.training.examples import Row
 from scripts.lib.training.settings import TrainingSettings
@@ -33,22 +31,18 @@ def checkpoint_folder(
 
     `parallel` says what the work is spread over: checkpoints of two processes are of no use to one.
     """
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     code = [
         path
         for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(models.__file__))
         if path.stem not in DECIDE_NOTHING
     ]
-    parts = [
+    inputs = [
         _state_of(model),
         [[row.start, *row.tokens] for row in rows],
         asdict(settings),
-        list(parallel),
-        versions,
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        parallel,
     ]
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-    return CHECKPOINTS / key[:32]
+    return CHECKPOINTS / name_of_work(inputs, code, PACKAGES)
 
 
 def _state_of(model: str) -> Any:
