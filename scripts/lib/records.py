@@ -167,6 +167,67 @@ class Rejection:
     sandbox: str
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One problem of a benchmark, and what a response to it is scored by.
+
+    `instruction` and `shown_tests` make its prompt, as they do a training row's. Code is judged by
+    `tests` after `setup`, or, in place of them, by `calls` (`entry_point`, `inputs`, `atol`), whose
+    right results the `solution` gives; `prefix` is code that the tests' helpers come from. Other
+    kinds are judged by `answer`. `solution` is the benchmark's own, empty where it has none.
+    """
+
+    benchmark: str
+    id: str
+    instruction: str
+    shown_tests: list[str]
+    tests: list[str]
+    setup: str
+    prefix: str
+    calls: dict[str, Any]
+    answer: str
+    solution: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """A model's response to a problem of a benchmark.
+
+    `decoding` is `greedy` or `sampled`, `sample` the number of the sample, 0 for the greedy one.
+    `finished` tells whether it ended before the limit of tokens. `log_likelihoods` are those of the
+    options of a choice task, in order, where they were asked for: sums over the tokens of the
+    response that names the option.
+    """
+
+    benchmark: str
+    problem: str
+    decoding: str
+    sample: int
+    text: str
+    tokens: int
+    finished: bool
+    log_likelihoods: list[float]
+    model: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """Whether a response is right.
+
+    `answer` is what was read out of it, empty where it holds none; `verdict` is that of the
+    executor, or `right`, `wrong` and `no_answer`; `detail` says more.
+    """
+
+    benchmark: str
+    problem: str
+    decoding: str
+    sample: int
+    answer: str
+    right: bool
+    verdict: str
+    detail: str
+
+
 Record = TypeVar("Record")
 
 
