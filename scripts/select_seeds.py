@@ -3,26 +3,20 @@
     python -m scripts.select_seeds --task tasks/gsm8k.yaml --set own \\
         --output results/gsm8k/seeds.jsonl
 
-`--local` names a local copy of the dataset, which is asked for on the hub otherwise.
+`--local` names a local copy of the dataset, which is asked for on the hub otherwise. With `--count`
+as many of them are drawn, by `--seed`.
 """
 
+import random
 import time
 from pathlib import Path
 
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.dataset_rows import dataset_name, field, load_rows, pick_rows, render
+from scripts.lib.dataset_rows import dataset_name, load_rows, pick_rows, render, texts_of
 from scripts.lib.errors import UserError
 from scripts.lib.records import Seed, write_rows
 from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.tasks import Task, load_task
-
-
-def tests_of(row: dict, path: str, name: str) -> list[str]:
-    """The tests in a field of a row. Raises `UserError` where they are no list of texts."""
-    tests = field(row, path)
-    if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
-        raise UserError(f"{name}: the field '{path}' is no list of texts, as tests must be")
-    return tests
 
 
 def dataset_seeds(task: Task, source: dict, local: Path | None) -> list[Seed]:
@@ -38,7 +32,7 @@ def dataset_seeds(task: Task, source: dict, local: Path | None) -> list[Seed]:
         seeds = [
             Seed(
                 instruction=render(source["instruction"], row),
-                tests=tests_of(row, source["tests"], name) if source.get("tests") else [],
+                tests=texts_of(row, source["tests"], name) if source.get("tests") else [],
             )
             for row in picked
         ]
@@ -50,11 +44,29 @@ def dataset_seeds(task: Task, source: dict, local: Path | None) -> list[Seed]:
     return seeds
 
 
+def drawn(seeds: list[Seed], count: int | None, seed: int) -> list[Seed]:
+    """That many of the seeds, in their order; all of them where `count` is `None`.
+
+    Raises `UserError` where there are fewer.
+    """
+    if count is None:
+        return seeds
+    if count > len(seeds):
+        raise UserError(
+            f"{count} seeds are asked for and there are {len(seeds)}: lower 'seed_rows' (of a "
+            "study: 'study.seed_rows') in config.yaml"
+        )
+    chosen = sorted(random.Random(seed).sample(range(len(seeds)), count))
+    return [seeds[at] for at in chosen]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--set", required=True, help="name of the set of seeds")
     parser.add_argument("--local", type=Path, help="local copy of the set's dataset")
+    parser.add_argument("--count", type=int, help="how many are drawn; without it, all are taken")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
 
@@ -66,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(source, str)
         else dataset_seeds(task, source, arguments.local)
     )
+    seeds = drawn(seeds, arguments.count, arguments.seed)
     write_rows(arguments.output, seeds)
     counts("select_seeds", time.monotonic() - started, seeds=len(seeds))
 

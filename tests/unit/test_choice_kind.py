@@ -135,8 +135,10 @@ def test_an_unusable_reply_keeps_its_reason(reply: str, finish_reason: str, reas
 
 def test_a_response_names_the_option() -> None:
     assert CSQA.response("because", "D. hill") == "The answer is: D. hill"
-    assert CSQA.kind.read_response(CSQA, "The answer is: D. hill") == "D"
-    assert CSQA.kind.read_response(CSQA, "hm") == ""
+    for response in ("The answer is: B. moon", "The answer is: the moon", "B", "(B) moon"):
+        assert CSQA.kind.read_response(CSQA, QUESTION.text(), response) == "B"
+    assert CSQA.kind.read_response(CSQA, QUESTION.text(), "hm") == ""
+    assert CSQA.kind.reference_answer(CSQA, QUESTION.text(), "The answer is B") == "B. moon"
 
 
 def test_where_reasoning_is_trained_on_the_order_stays() -> None:

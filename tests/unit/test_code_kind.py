@@ -204,7 +204,7 @@ def test_a_solution_runs_behind_what_stands_before_its_signature() -> None:
     ["[PYTHON]\nx = 1\n[/PYTHON]", "Sure:\n```python\nx = 1\n```", "x = 1", "[PYTHON]\nx = 1"],
 )
 def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
-    assert task.kind.read_response(task, response) == "x = 1"
+    assert task.kind.read_response(task, "", response) == "x = 1"
 
 
 @pytest.mark.parametrize(

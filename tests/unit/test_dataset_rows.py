@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import fetch_benchmark, select_seeds
-from scripts.lib.dataset_rows import field, load_rows, pick_rows, render, text_sha256
+from scripts.lib.dataset_rows import field, load_rows, pick_rows, render, text_sha256, texts_of
 from scripts.lib.errors import UserError
 from scripts.lib.tasks import load_task
 
@@ -78,7 +78,7 @@ def test_a_null_is_no_value() -> None:
 
 def test_tests_must_be_a_list(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'test' is no list of texts"):
-        select_seeds.tests_of({"test": "assert True"}, "test", "rows.jsonl")
+        texts_of({"test": "assert True"}, "test", "rows.jsonl")
 
 
 def test_a_dataset_that_cannot_be_had_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

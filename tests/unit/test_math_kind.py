@@ -185,8 +185,8 @@ def test_responses_hold_the_reasoning_and_one_answer() -> None:
     )
     response = MATH.response("It is so.", r"\frac{1}{2}")
     assert response == "Let's think step by step.\nIt is so.\nThe answer is $\\boxed{\\frac{1}{2}}$"
-    assert MATH.kind.read_response(MATH, response) == r"\frac{1}{2}"
-    assert GSM8K.kind.read_response(GSM8K, "no idea") == ""
+    assert MATH.kind.read_response(MATH, "", response) == r"\frac{1}{2}"
+    assert GSM8K.kind.read_response(GSM8K, "", "no idea") == ""
 
 
 @pytest.mark.parametrize(

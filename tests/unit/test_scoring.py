@@ -4,53 +4,72 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.tasks import Judges, Reference, load_task
+from scripts.lib.records import Problem
+from scripts.lib.tasks import NO_ANSWER, Judges, load_task
 from scripts.lib.verification.answers import group_equal
 
 TASKS = Path(__file__).parents[2] / "tasks"
 
 
-def passes(code: str, tests: tuple[str, ...]) -> bool:
+def problem(instruction: str = "", answer: str = "", tests: tuple[str, ...] = ()) -> Problem:
+    return Problem("B", "1", instruction, [], list(tests), "", "", {}, answer, "")
+
+
+def run(asked: Problem, code: str) -> tuple[str, str]:
     """What the sandbox does, for code that this file holds."""
     names: dict = {}
     try:
-        for source in (code, *tests):
+        for source in (code, *asked.tests):
             exec(source, names)
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        return "fail", str(error)
+    return "pass", ""
 
 
-JUDGES = Judges(passes, lambda first, second: group_equal([first, second]) == [0, 0])
+JUDGES = Judges(run, lambda first, second: group_equal([first, second]) == [0, 0])
 STUB = 'import math\n\n\ndef root(n: int) -> float:\n    """Return the square root.\n    """'
 CHOICE = "Where do goats climb?\nA. sea\nB. cellar\nC. lake\nD. hill\nE. desk"
 CODE = "[PYTHON]\ndef root(n):\n    return {}\n[/PYTHON]"
 
 
 @pytest.mark.parametrize(
-    ("name", "reference", "response", "right"),
+    ("name", "asked", "response", "right"),
     [
-        ("mbpp", Reference("", tests=("assert root(4) == 2",)), CODE.format("n ** 0.5"), True),
-        ("mbpp", Reference("", tests=("assert root(4) == 2",)), CODE.format("n"), False),
-        ("mbpp", Reference("", tests=("assert root(4) == 2",)), "I cannot", False),
+        ("mbpp", problem("", tests=("assert root(4) == 2",)), CODE.format("n ** 0.5"), True),
+        ("mbpp", problem("", tests=("assert root(4) == 2",)), CODE.format("n"), False),
+        ("mbpp", problem("", tests=("assert root(4) == 2",)), "I cannot", False),
         # The stub's import stands before the solution.
-        ("humaneval", Reference(STUB, tests=("assert root(4) == 2",)),
+        ("humaneval", problem(STUB, tests=("assert root(4) == 2",)),
          CODE.format("math.sqrt(n)"), True),
-        ("gsm8k", Reference("", answer="1200"), "So it is.\nThe answer is $1,200.00", True),
-        ("gsm8k", Reference("", answer="1200"), "So it is.\nThe answer is 12", False),
-        ("gsm8k", Reference("", answer="1200"), "So it is.", False),
-        ("math", Reference("", answer="0.5"), r"Hence $\boxed{\frac{1}{2}}$.", True),
-        ("math", Reference("", answer="0.5"), r"Hence $\boxed{}$.", False),
-        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: D. hill", True),
-        ("csqa", Reference(CHOICE, answer="D"), "D", True),
-        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: A. sea", False),
-        ("csqa", Reference(CHOICE, answer="D. hill"), "", False),
-        ("csqa", Reference(CHOICE, answer="D. hill"), "The answer is: a hill", True),
-        ("csqa", Reference(CHOICE, answer="A. sea"), "A goat would climb, so D.", False),
+        ("gsm8k", problem("", answer="1200"), "So it is.\nThe answer is $1,200.00", True),
+        ("gsm8k", problem("", answer="1200"), "So it is.\nThe answer is 12", False),
+        ("gsm8k", problem("", answer="1200"), "So it is.", False),
+        ("math", problem("", answer="0.5"), r"Hence $\boxed{\frac{1}{2}}$.", True),
+        ("math", problem("", answer="0.5"), r"Hence $\boxed{}$.", False),
+        ("csqa", problem(CHOICE, answer="D. hill"), "The answer is: D. hill", True),
+        ("csqa", problem(CHOICE, answer="D"), "D", True),
+        ("csqa", problem(CHOICE, answer="D. hill"), "The answer is: A. sea", False),
+        ("csqa", problem(CHOICE, answer="D. hill"), "", False),
+        ("csqa", problem(CHOICE, answer="D. hill"), "The answer is: a hill", True),
+        ("csqa", problem(CHOICE, answer="A. sea"), "A goat would climb, so D.", False),
     ],
 )  # fmt: skip
 def test_a_response_is_right_or_wrong(
-    name: str, reference: Reference, response: str, right: bool
+    name: str, asked: Problem, response: str, right: bool
 ) -> None:
     task = load_task(TASKS / f"{name}.yaml")
-    assert task.kind.is_right(task, response, reference, JUDGES) is right
+    assert task.kind.judge(task, asked, response, JUDGES).right is right
+
+
+@pytest.mark.parametrize(
+    ("name", "response"),
+    [
+        ("mbpp", "I cannot"), ("mbpp", "[PYTHON]\n# pass\n[/PYTHON]"), ("mbpp", "def f(:"),
+        ("mbpp", "7"), ("gsm8k", "So it is."), ("csqa", "hm"), ("csqa", ""),
+    ],
+)  # fmt: skip
+def test_a_response_without_an_answer_is_told_from_a_wrong_one(name: str, response: str) -> None:
+    task = load_task(TASKS / f"{name}.yaml")
+    asked = problem(CHOICE, "A. sea", ("assert f(1)",))
+    ruling = task.kind.judge(task, asked, response, JUDGES)
+    assert (ruling.answer, ruling.verdict, ruling.right) == ("", NO_ANSWER, False)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from scripts.lib.errors import UserError
-from scripts.lib.records import Seed
+from scripts.lib.records import Problem, Seed
 from scripts.lib.schema import check_against_schema
 from scripts.lib.tasks import form
 
@@ -44,24 +44,36 @@ class ParsedReply:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What a response to an instruction is scored by: the right answer, or tests that it passes."""
+# Verdicts on a response: the executor's own (`pass`, `fail`, ...) on code, and these.
+RIGHT, WRONG, NO_ANSWER = "right", "wrong", "no_answer"
 
-    instruction: str
-    answer: str = ""
-    tests: tuple[str, ...] = ()
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a response to a problem holds, and whether that is right.
+
+    `answer` is what was read out of it, empty where it holds none; `detail` says more.
+    """
+
+    answer: str
+    verdict: str
+    detail: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether the response counts as right."""
+        return self.verdict in (RIGHT, "pass")
 
 
 @dataclass(frozen=True)
 class Judges:
-    """What a score needs and no kind does by itself.
+    """What judging needs and no kind does by itself.
 
-    `passes` says whether a program passes tests (in a sandbox), `equal` whether two mathematical
-    answers are equal (in a process that may be killed).
+    `run` gives the verdict on a program, and its detail, by what judges a problem (in a sandbox);
+    `equal` says whether two mathematical answers are equal (in a process that may be killed).
     """
 
-    passes: Callable[[str, tuple[str, ...]], bool]
+    run: Callable[[Problem, str], tuple[str, str]]
     equal: Callable[[str, str], bool]
 
 
@@ -101,12 +113,29 @@ class Kind(ABC):
         """Read the reply to a `question` with the same key, tolerantly."""
 
     @abstractmethod
-    def read_response(self, task: "Task", response: str) -> str:
-        """What is scored of a task model's response: its code, its answer, its letter, its text."""
+    def read_response(self, task: "Task", instruction: str, response: str) -> str:
+        """What is judged of a task model's response to an instruction: its code, its answer, its
+        letter, its text. Empty where it holds none."""
+
+    def reference_answer(self, task: "Task", instruction: str, text: str) -> str:
+        """The right answer of a problem as `Task.response` takes it, out of a benchmark's text.
+
+        Empty where there is none.
+        """
+        return self.read_response(task, instruction, text)
+
+    def judge(self, task: "Task", problem: Problem, response: str, judges: Judges) -> Ruling:
+        """Whether a task model's response to a problem is right."""
+        answer = self.read_response(task, problem.instruction, response)
+        if not answer:
+            return Ruling("", NO_ANSWER)
+        return Ruling(answer, *self.verdict(task, problem, answer, judges))
 
     @abstractmethod
-    def is_right(self, task: "Task", response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether a task model's response is right."""
+    def verdict(
+        self, task: "Task", problem: Problem, answer: str, judges: Judges
+    ) -> tuple[str, str]:
+        """The verdict on what was read out of a response, which is not empty, and its detail."""
 
 
 @dataclass(frozen=True)

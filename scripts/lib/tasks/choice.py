@@ -4,12 +4,14 @@ import random
 import re
 from dataclasses import dataclass
 
+from scripts.lib.records import Problem
 from scripts.lib.tasks import (
+    RIGHT,
+    WRONG,
     Judges,
     Kind,
     ParsedInstruction,
     ParsedReply,
-    Reference,
     Task,
     format_reason,
 )
@@ -217,18 +219,24 @@ class Choice(Kind):
             return ParsedReply(reason="none")
         return ParsedReply(reason="truncated" if finish_reason == "length" else "no_answer")
 
-    def read_response(self, task: Task, response: str) -> str:
-        """The letter of the option that a response names, empty where it names none."""
-        for text in [*(statement.text for statement in statements(response)), response]:
-            if (letter := _letter(text)) and _BEHIND_LETTER.match(letter[1]):
-                return LETTERS[letter[0]]
-        return ""
+    def read_response(self, task: Task, instruction: str, response: str) -> str:
+        """The letter of the option that a response names, by its letter or its words."""
+        final = _final_choice(response, _parsed(instruction).options)
+        return "" if final is None else LETTERS[final[1]]
 
-    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether a response names the option of the reference, by its letter or its words."""
-        options = _parsed(reference.instruction).options
-        final = _final_choice(response, options)
-        return final is not None and final[1] == _choice(reference.answer, options)
+    def reference_answer(self, task: Task, instruction: str, text: str) -> str:
+        """The option that a benchmark's text names, with its letter: "D. moon"."""
+        return self.parse_reply(task, instruction, text, "stop").answer
+
+    def responses(self, task: Task, instruction: str) -> list[str]:
+        """A response for each option, in their order: those whose likelihoods are compared."""
+        lettered = zip(LETTERS, _parsed(instruction).options, strict=True)
+        return [task.response("", f"{letter}. {option}") for letter, option in lettered]
+
+    def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
+        """Whether a letter is that of the problem's answer."""
+        right = self.read_response(task, problem.instruction, problem.answer)
+        return (RIGHT if answer == right else WRONG), ""
 
 
 KIND = Choice()

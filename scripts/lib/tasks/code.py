@@ -10,12 +10,12 @@ import textwrap
 import warnings
 from collections.abc import Iterable
 
+from scripts.lib.records import Problem
 from scripts.lib.tasks import (
     Judges,
     Kind,
     ParsedInstruction,
     ParsedReply,
-    Reference,
     Task,
     format_reason,
 )
@@ -261,6 +261,13 @@ def real_tests(functions: set[str], tests: Iterable[str]) -> tuple[str, ...]:
     return tuple(test for test in tests if not nothing_proved(functions, [test]))
 
 
+# Statements that give something a name.
+_NAMING = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import,
+    ast.ImportFrom, ast.If, ast.Try, ast.With, ast.For, ast.While,
+)  # fmt: skip
+
+
 class Code(Kind):
     """Python functions and their assertions."""
 
@@ -341,15 +348,20 @@ class Code(Kind):
             reason = "too_few_tests"
         return ParsedReply(reason="truncated" if cut_off else reason)
 
-    def read_response(self, task: Task, response: str) -> str:
-        """The code of a response: between the tags, else in a fence, else all of it."""
-        found = _TAGGED.search(response) or _FENCE.search(response)
-        return (found[1] if found else response).strip("\n")
+    def read_response(self, task: Task, instruction: str, response: str) -> str:
+        """The code of a response: between the tags, else in a fence, else all of it.
 
-    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether the code of a response passes the reference's tests."""
-        code = program(task, reference.instruction, self.read_response(task, response))
-        return judges.passes(code, reference.tests)
+        Empty where it is no Python that gives anything a name, which no test could call.
+        """
+        found = _TAGGED.search(response) or _FENCE.search(response)
+        code = (found[1] if found else response).strip("\n")
+        tree = _parse(code)
+        named = tree and any(isinstance(node, _NAMING) for node in tree.body)
+        return code if named else ""
+
+    def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
+        """The executor's verdict on code, by what judges the problem."""
+        return judges.run(problem, program(task, problem.instruction, answer))
 
 
 KIND = Code()

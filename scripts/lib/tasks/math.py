@@ -7,12 +7,14 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+from scripts.lib.records import Problem
 from scripts.lib.tasks import (
+    RIGHT,
+    WRONG,
     Judges,
     Kind,
     ParsedInstruction,
     ParsedReply,
-    Reference,
     Task,
     format_reason,
 )
@@ -258,14 +260,13 @@ class Math(Kind):
             return ParsedReply(output=reasoning, answer=final.answer)
         return ParsedReply(reason="truncated" if finish_reason == "length" else reason)
 
-    def read_response(self, task: Task, response: str) -> str:
+    def read_response(self, task: Task, instruction: str, response: str) -> str:
         """The answer of a task model's response in its canonical form, empty where it has none."""
         return _final(task.spec["answer"], response).answer
 
-    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether the answer of a response equals the reference's, as mathematics."""
-        answer = self.read_response(task, response)
-        return bool(answer) and judges.equal(reference.answer, answer)
+    def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
+        """Whether an answer equals that of the problem, as mathematics."""
+        return (RIGHT if judges.equal(problem.answer, answer) else WRONG), ""
 
 
 KIND = Math()

@@ -5,12 +5,14 @@ Nothing can be executed or compared, so a task may ask a judge (`judge` in its f
 
 import re
 
+from scripts.lib.records import Problem
 from scripts.lib.tasks import (
+    RIGHT,
+    WRONG,
     Judges,
     Kind,
     ParsedInstruction,
     ParsedReply,
-    Reference,
     Task,
     format_reason,
 )
@@ -59,13 +61,14 @@ class Text(Kind):
             return ParsedReply(output=text)
         return ParsedReply(reason=reason)
 
-    def read_response(self, task: Task, response: str) -> str:
+    def read_response(self, task: Task, instruction: str, response: str) -> str:
         """A task model's response without spaces around it."""
         return response.strip()
 
-    def is_right(self, task: Task, response: str, reference: Reference, judges: Judges) -> bool:
-        """Whether a response is the reference, but for spaces and case."""
-        return response.casefold().split() == reference.answer.casefold().split()
+    def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
+        """Whether a text is that of the problem, but for spaces and case."""
+        equal = answer.casefold().split() == problem.answer.casefold().split()
+        return (RIGHT if equal else WRONG), ""
 
 
 KIND = Text()
