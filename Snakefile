@@ -13,9 +13,10 @@ include: "rules/common.smk"
 
 
 wildcard_constraints:
-    task=r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?",
+    task=RUN,
     role="generator|student",
     shard=r"\d+",
+    benchmark=r"[A-Za-z0-9+._-]+",
 
 
 include: "rules/fetch_model.smk"
@@ -28,6 +29,9 @@ include: "rules/label_instructions.smk"
 include: "rules/verify_samples.smk"
 include: "rules/export_dataset.smk"
 include: "rules/top_up.smk"
+include: "rules/evaluate_model.smk"
+include: "rules/measure_instructions.smk"
+include: "rules/study.smk"
 
 
 rule all:

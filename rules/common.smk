@@ -16,6 +16,16 @@ from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
 from scripts.lib.stale_lock import clear_stale_lock
+from scripts.lib.study import (
+    ADA,
+    ARM_NAMED,
+    SEEDS_ONLY,
+    SELF_INSTRUCT,
+    Run,
+    arms_of,
+    cells,
+    is_reference,
+)
 from scripts.lib.tasks import load_task
 from scripts.lib.training import DECIDE_NOTHING
 from scripts.lib.untracked import Untracked
@@ -52,6 +62,16 @@ VERIFICATION_LIBRARY = [
     ),
 ]
 
+EVALUATION_LIBRARY = [
+    *VERIFICATION_LIBRARY,
+    *sorted(str(path) for path in Path("scripts/lib/evaluation").glob("*.py")),
+]
+STUDY_LIBRARY = ["scripts/lib/study.py", "scripts/lib/study_statistics.py"]
+QUALITY_LIBRARY = [
+    "scripts/lib/embedding.py",
+    "scripts/lib/plots.py",
+    *sorted(str(path) for path in Path("scripts/lib/quality").glob("*.py")),
+]
 EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
 
 TASKS = sorted(path.stem for path in Path("tasks").glob("*.yaml"))
@@ -75,8 +95,8 @@ checked(check_against_schema, config, CONFIG_SCHEMA, "config.yaml")
 
 @cache
 def task_named(name):
-    """The description of a task; read once, however many jobs ask."""
-    return checked(load_task, Path("tasks") / f"{name}.yaml")
+    """The description of a task, or of the one that a run belongs to; read once."""
+    return checked(load_task, Path("tasks") / f"{Run.named(name).task}.yaml")
 
 
 @cache
@@ -96,7 +116,12 @@ def labels_locally():
 
 @cache
 def config_of(name):
-    """The config of a task: its section of `tasks` laid over the others."""
+    """The config of a task, its section of `tasks` laid over the others, or of a run of its study."""
+    run = Run.named(name)
+    if run.cell:
+        merged = copy.deepcopy(config_of(run.task))
+        update_config(merged, run.overrides(values_of(run), merged["study"]))
+        return merged
     own = config["tasks"].get(name, {})
     for section, key in (("label", "endpoint"), ("sampling", "engine")):
         if key in own.get(section, {}):
@@ -117,6 +142,12 @@ def config_of(name):
         raise WorkflowError(
             f"{source}: key 'verification.support': {verification['support']} replies cannot "
             f"agree where there are {replies}: raise 'label.replies'"
+        )
+    evaluation = merged["evaluation"]
+    if (most := max(evaluation["k"])) > evaluation["samples"] > 0:
+        raise WorkflowError(
+            f"{source}: key 'evaluation.k': pass@{most} cannot be told from "
+            f"{evaluation['samples']} samples: raise 'evaluation.samples', or lower it"
         )
     for role in ("generator", "student"):
         training = merged[role]["training"]
@@ -278,9 +309,11 @@ def kind_of_whole_format(wildcards):
 
 
 def rows_of_role(wildcards):
-    """What a role learns from: the task's seeds, or the rows that passed verification."""
-    name = "{task}/seeds" if learns_to_write(wildcards) else "{task}_verified"
-    return f"<results>/{name}.jsonl".format(task=wildcards.task)
+    """What a role learns from: the task's seeds, or its rows, which in an arm of a study are drawn."""
+    if learns_to_write(wildcards):
+        return f"<results>/{wildcards.task}/seeds.jsonl"
+    rows = "rows" if Run.named(wildcards.task).arm else "verified"
+    return f"<results>/{wildcards.task}_{rows}.jsonl"
 
 
 def form_of_role(wildcards):
@@ -465,3 +498,267 @@ def settings_record(wildcards):
     }
     sections["sampling"]["seed"] = found["seed"]
     return json.dumps(sections, sort_keys=True)
+
+
+def writes_in_context(wildcards):
+    """Whether the base model writes the instructions, with seeds in each prompt."""
+    return setting("generator/method")(wildcards) == "in_context"
+
+
+def writer(wildcards):
+    """The model that writes a task's instructions."""
+    if writes_in_context(wildcards):
+        return model_path(setting("generator/model")(wildcards))
+    return f"results/{wildcards.task}/generator"
+
+
+def writer_to_make(wildcards):
+    """The model that writes a task's instructions as an input."""
+    if writes_in_context(wildcards):
+        return fetched(setting("generator/model")(wildcards))
+    return f"<results>/{wildcards.task}/generator"
+
+
+def seeds_to_show(wildcards):
+    """The seeds as an input, where they stand in the prompts of the model that writes."""
+    if writes_in_context(wildcards):
+        return f"<results>/{wildcards.task}/seeds.jsonl"
+    return []
+
+
+def method_options(wildcards):
+    """The options that say in which way instructions are asked for; none for a tuned generator."""
+    if writes_in_context(wildcards):
+        return f"--method in_context --seeds results/{wildcards.task}/seeds.jsonl"
+    return ""
+
+
+def seed_rows_option(wildcards):
+    """The option that says how many of the seeds are drawn, if not all are taken."""
+    count = setting("seed_rows")(wildcards)
+    return f"--count {count} --seed {setting('seed')(wildcards)}" if count else ""
+
+
+def benchmarks_of(name):
+    """The descriptions of the benchmarks that a task's models are evaluated on, by their names."""
+    described = task_named(name).spec.get("evaluation", [])
+    return {benchmark["name"]: benchmark for benchmark in described}
+
+
+def evaluated_benchmarks(name):
+    """The names of the benchmarks that the config asks for."""
+    known, path = benchmarks_of(name), task_named(name).path
+    if not known:
+        raise WorkflowError(
+            f"{path}: has no section 'evaluation': describe a benchmark there (docs/evaluation.md)"
+        )
+    names = config_of(name)["evaluation"]["benchmarks"] or list(known)[:1]
+    for wanted in names:
+        if wanted not in known:
+            raise WorkflowError(
+                f"config.yaml: key 'evaluation.benchmarks': {path} has no benchmark '{wanted}': "
+                f"it has {', '.join(known)}"
+            )
+    return names
+
+
+def evaluated_dataset(wildcards):
+    """The dataset of the benchmark that a target names."""
+    known = benchmarks_of(wildcards.task)
+    if wildcards.benchmark not in known:
+        raise WorkflowError(
+            f"{task_file(wildcards)}: key 'evaluation': has no benchmark "
+            f"'{wildcards.benchmark}': it has {', '.join(known)}"
+        )
+    return known[wildcards.benchmark]["dataset"]
+
+
+def local_problems(wildcards):
+    """The local copy of the benchmark that a target names, as an input."""
+    return local_copy(evaluated_dataset(wildcards))
+
+
+def local_problems_option(wildcards):
+    """The option that names the local copy of the benchmark that a target names."""
+    return local_option(evaluated_dataset(wildcards))
+
+
+def problems(wildcards):
+    """The problems of the benchmark that a target names, the same for all runs of a study."""
+    task = Run.named(wildcards.task).task
+    return f"<results>/{task}/problems/{wildcards.benchmark}.jsonl"
+
+
+def evaluated_model(wildcards):
+    """The model that responds to a benchmark: the student, or what it was before its training."""
+    if wildcards.model == "base":
+        return model_path(setting("student/model")(wildcards))
+    return f"results/{wildcards.task}/student"
+
+
+def evaluated_model_to_make(wildcards):
+    """The model that responds to a benchmark as an input."""
+    if wildcards.model == "base":
+        return fetched(setting("student/model")(wildcards))
+    return f"<results>/{wildcards.task}/student"
+
+
+def limit_of_problems(wildcards):
+    """How many problems of a benchmark are asked; 0 for all."""
+    return setting("evaluation/limit")(wildcards) or 0
+
+
+def decoding_record(wildcards):
+    """How responses are decoded as JSON, for the protocol that a result names."""
+    found = config_of(wildcards.task)
+    evaluation = found["evaluation"]
+    sampled = {name: evaluation[name] for name in ("samples", "temperature", "top_p")}
+    record = {
+        "chat_format": found["student"]["chat_format"],
+        "limit": evaluation["limit"],
+        "max_new_tokens": evaluation["max_new_tokens"],
+        "sampled": sampled if evaluation["samples"] else None,
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def evaluations_of(model, suffix):
+    """The evaluations of a model on all of its task's benchmarks as an input."""
+
+    def files(wildcards):
+        return collect(
+            "<results>/{task}/evaluation/{benchmark}/{model}{suffix}",
+            task=wildcards.task,
+            benchmark=evaluated_benchmarks(wildcards.task),
+            model=model,
+            suffix=suffix,
+        )
+
+    return files
+
+
+def target_dataset(wildcards):
+    """The dataset of a task's target set: the instructions that its own ought to resemble."""
+    return task_of(wildcards).spec.get("target", {}).get("dataset")
+
+
+def local_target(wildcards):
+    """The local copy of the target set as an input."""
+    dataset = target_dataset(wildcards)
+    return local_copy(dataset) if dataset else []
+
+
+def local_target_option(wildcards):
+    """The option that names the local copy of the target set."""
+    dataset = target_dataset(wildcards)
+    return local_option(dataset) if dataset else ""
+
+
+# What `{task}` may be: a task, or a run of its study (see `Run`); of those, an arm, and the seeds.
+CELL = r"seed_rows~\d+/epochs~\d+/seed~\d+"
+TASK = r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?"
+RUN = rf"{TASK}(/study/{CELL}/([a-z_]+?|arms/[a-z_]+?))?"
+ARM = rf"{TASK}/study/{CELL}/arms/[a-z_]+?"
+SEEDS_ALONE = rf"{TASK}/study/{CELL}/{SEEDS_ONLY}"
+
+
+@cache
+def cells_of(task):
+    """The cells of a task's study."""
+    from pandas import DataFrame
+    from snakemake.utils import Paramspace
+
+    frame = DataFrame(cells(config_of(task)["study"]))
+    return Paramspace(frame, single_wildcard="cell")
+
+
+def values_of(run):
+    """The values of a run's cell."""
+    values = cells_of(run.task).instance({"cell": run.cell})
+    return {name: int(value) for name, value in values.items()}
+
+
+def cells_with_arms(task, reference=False):
+    """The folders of a study's cells with their arms; of all, or where all arms are compared."""
+    study = config_of(task)["study"]
+    return [
+        (f"<results>/{task}/study/{name}", arms_of(cell, study))
+        for cell, name in zip(
+            cells(study), cells_of(task).instance_patterns, strict=True
+        )
+        if is_reference(cell, study) or not reference
+    ]
+
+
+def rows_of_arm(wildcards):
+    """The rows that an arm's are drawn from."""
+    run = Run.named(wildcards.task)
+    return f"<results>/{run.task}/study/{run.cell}/{ARM_NAMED[run.arm].rows}.jsonl"
+
+
+def rows_of_all_arms(wildcards):
+    """The rows of all arms of a study: each gets as many as the poorest has."""
+    found = cells_with_arms(Run.named(wildcards.task).task)
+    return sorted(
+        {f"{folder}/{arm.rows}.jsonl" for folder, arms in found for arm in arms}
+    )
+
+
+def study_benchmark(wildcards):
+    """The benchmark of a study: the first one that the config asks for."""
+    return evaluated_benchmarks(wildcards.task)[0]
+
+
+def students_of_study(suffix):
+    """The evaluations of all students of a study as an input."""
+
+    def files(wildcards):
+        benchmark = study_benchmark(wildcards)
+        return [
+            f"{folder}/arms/{arm.name}/evaluation/{benchmark}/student{suffix}"
+            for folder, arms in cells_with_arms(wildcards.task)
+            for arm in arms
+        ]
+
+    return files
+
+
+def model_of_study(model, suffix):
+    """An evaluation of a model that no arm has tuned as an input."""
+
+    def file(wildcards):
+        benchmark = study_benchmark(wildcards)
+        return f"<results>/{wildcards.task}/evaluation/{benchmark}/{model}{suffix}"
+
+    return file
+
+
+def drawn_rows_of_study(wildcards):
+    """The rows that the students learn from, where all arms are compared."""
+    return [
+        f"{folder}/arms/{arm.name}_rows.jsonl"
+        for folder, arms in cells_with_arms(wildcards.task, reference=True)
+        for arm in arms
+    ]
+
+
+def funnels_of_study(wildcards):
+    """The funnels of the sources that write instructions, where all arms are compared."""
+    return [
+        f"{folder}/{source}/funnel.json"
+        for folder, _ in cells_with_arms(wildcards.task, reference=True)
+        for source in (ADA, SELF_INSTRUCT)
+    ]
+
+
+def of_writing_sources(pattern):
+    """A file of each source that writes instructions, in the first cell of a study."""
+
+    def files(wildcards):
+        folder, _ = cells_with_arms(wildcards.task)[0]
+        return [
+            f"{folder}/{pattern}".format(source=source)
+            for source in (ADA, SELF_INSTRUCT)
+        ]
+
+    return files

@@ -31,7 +31,7 @@ rule filter_instructions:
         encoder=setting("filter/encoder"),
         threshold=setting("filter/threshold"),
         ngram=lookup("decontamination/ngram", within=config),
-        seed=lookup("seed", within=config),
+        seed=setting("seed"),
     shell:
         """
         python -m {params.module} --task {input.task} --generations {input.generations} \

@@ -1,10 +1,11 @@
-# In:  a task's tuned generator.
+# In:  a task's tuned generator; or the base model, and the seeds that it is shown.
 # Out: the raw texts of one shard.
 
 
 rule generate_instructions:
     input:
-        generator="<results>/{task}/generator",
+        generator=writer_to_make,
+        seeds=seeds_to_show,
         task=ancient(task_file),
         script="scripts/generate_instructions.py",
         library=SAMPLING_LIBRARY,
@@ -24,6 +25,8 @@ rule generate_instructions:
     params:
         module=as_py_module(),
         sections=form_keys("prefix", "opening", "closing"),
+        generator=writer,
+        method=method_options,
         chat_format=setting("generator/chat_format"),
         samples=setting("sampling/shard_size"),
         processes=untracked_setting("sampling/processes"),
@@ -33,11 +36,11 @@ rule generate_instructions:
         top_k=sampling_setting("top_k"),
         top_p=sampling_setting("top_p"),
         max_new_tokens=sampling_setting("max_new_tokens"),
-        seed=lookup("seed", within=config),
+        seed=setting("seed"),
     shell:
         """
         python -m scripts.launch --gpus {resources.gpu} --processes {params.processes} -- \
-            {params.module} --task {input.task} --generator {input.generator} \
+            {params.module} --task {input.task} --generator {params.generator:q} {params.method} \
             --chat-format {params.chat_format} --count {params.samples} \
             --shard {wildcards.shard} --engine {params.engine} --batch-size {params.batch_size} \
             --temperature {params.temperature} --top-k {params.top_k} --top-p {params.top_p} \

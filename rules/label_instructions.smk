@@ -37,7 +37,7 @@ rule label_instructions:
         replies=setting("label/replies"),
         min_tests=setting("label/min_tests"),
         parameters=label_parameters,
-        seed=lookup("seed", within=config),
+        seed=setting("seed"),
         client=client_settings,
         server_log="logs/{task}/label_server.log",
         estimate="",

@@ -20,9 +20,10 @@ rule select_seeds:
         module=as_py_module(),
         source=seeds_of,
         seed_set=setting("seeds"),
+        draw=seed_rows_option,
         local=local_seeds_option,
     shell:
         """
-        python -m {params.module} --task {input.task} --set {params.seed_set} {params.local} \
-            --output {output.seeds} --log {log}
+        python -m {params.module} --task {input.task} --set {params.seed_set} {params.draw} \
+            {params.local} --output {output.seeds} --log {log}
         """

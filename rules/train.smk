@@ -50,7 +50,7 @@ rule train:
         lora_dropout=setting("{role}/training/lora_dropout"),
         checkpoint_minutes=untracked_setting("{role}/training/checkpoint_minutes"),
         report_to=untracked_setting("{role}/training/report_to"),
-        seed=lookup("seed", within=config),
+        seed=setting("seed"),
     shell:
         """
         python -m scripts.launch --gpus {resources.gpu} {params.launch} -- \

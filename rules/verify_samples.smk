@@ -1,5 +1,6 @@
 # In:  the labels, and what the filter dropped.
 # Out: the training rows that passed; every rejection, with its verdict; the task's funnel.
+#      Or, for the arms of a study that do without, the rows of all replies that could be parsed.
 
 
 rule verify_samples:
@@ -48,3 +49,16 @@ rule verify_samples:
             --verified {output.verified} --rejected {output.rejected} \
             --funnel {output.funnel} --log {log}
         """
+
+
+use rule verify_samples as keep_unverified with:
+    output:
+        verified=ensure("<results>/{task}_unverified.jsonl", non_empty=True),
+        rejected="<results>/{task}/unverified/rejected.jsonl",
+        funnel="<results>/{task}/unverified/funnel.json",
+    log:
+        "<logs>/{task}/keep_unverified.log",
+    benchmark:
+        "<benchmarks>/{task}/keep_unverified.jsonl"
+    params:
+        method="none",

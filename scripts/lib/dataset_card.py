@@ -89,6 +89,10 @@ WAYS = {
         "the one reply to the instruction states a final answer in the form of the task",
         "whether it is right was not checked",
     ),
+    "none": (
+        "the reply could be parsed",
+        "whether it is right was not checked: the config asks for unverified rows",
+    ),
     "well_formed": (
         "the reply follows the format rules of the task",
         "whether it is right was not checked",

@@ -1,0 +1,40 @@
+# In:  a task's instructions, its seeds, and the set of texts that they ought to resemble.
+# Out: statistics of them, with intervals, and the plots with their data.
+
+
+rule measure_instructions:
+    input:
+        instructions="<results>/{task}_instructions.jsonl",
+        dropped="<results>/{task}/dropped.jsonl",
+        seeds="<results>/{task}/seeds.jsonl",
+        local=local_target,
+        task=ancient(task_file),
+        script="scripts/measure_instructions.py",
+        library=QUALITY_LIBRARY,
+        kind=task_library,
+    output:
+        quality="<results>/{task}/quality.json",
+        folder=directory("<results>/{task}/quality"),
+    log:
+        "<logs>/{task}/measure_instructions.log",
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        mem="16GB",
+        runtime="2h",
+    params:
+        module=as_py_module(),
+        sections=task_sections("target", "instruction"),
+        local=local_target_option,
+        names="instructions",
+        encoder=setting("filter/encoder"),
+        max_texts=setting("quality/max_texts"),
+        seed=lookup("seed", within=config),
+    shell:
+        """
+        python -m {params.module} --task {input.task} --names {params.names} \
+            --instructions {input.instructions} --dropped {input.dropped} --seeds {input.seeds} \
+            {params.local} --encoder {params.encoder:q} --max-texts {params.max_texts} \
+            --seed {params.seed} --output {output.quality} --folder {output.folder} --log {log}
+        """

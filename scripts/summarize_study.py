@@ -1,0 +1,259 @@
+"""Sum up a study: what each arm's students score, and how the arms differ.
+
+    python -m scripts.summarize_study --task mbpp \\
+        --reference results/mbpp/evaluation/MBPP/reference.json \\
+        --reference-rows results/mbpp/evaluation/MBPP/reference.jsonl \\
+        --base results/mbpp/evaluation/MBPP/base.json \\
+        --base-rows results/mbpp/evaluation/MBPP/base.jsonl \\
+        --students $CELL/arms/ada_verified/evaluation/MBPP/student.json ... \\
+        --student-rows $CELL/arms/ada_verified/evaluation/MBPP/student.jsonl ... \\
+        --rows $CELL/arms/ada_verified_rows.jsonl ... --funnels $CELL/ada/funnel.json ... \\
+        --quality results/mbpp/study/quality.json \\
+        --seed 42 --output results/mbpp_study.json
+
+`CELL` is a folder such as results/mbpp/study/seed_rows~10/epochs~10/seed~1: which cell and arm a
+file belongs to is read off its path. Greedy responses are compared.
+"""
+
+import argparse
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_file
+from scripts.lib.records import Score, Verified, read_rows
+from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE
+from scripts.lib.study_statistics import METHOD, Effect, effect, holm
+
+if TYPE_CHECKING:
+    import numpy
+
+GREEDY = "greedy"
+# Which arms are set against which.
+COMPARISONS = [
+    *((arm.name, BASE) for arm in ARMS),
+    ("self_instruct", "seeds_only"),
+    ("ada_unverified", "seeds_only"),
+    ("ada_unverified", "self_instruct"),
+    ("ada_verified", "ada_unverified"),
+]
+_PLACE = re.compile(
+    r"/study/seed_rows~(?P<seed_rows>\d+)/epochs~(?P<epochs>\d+)/seed~(?P<seed>\d+)/"
+    r"(?:arms/)?(?P<name>[a-z_]+?)(?:_rows)?[./]"
+)
+# The number of samples and of epochs of a generator.
+Setting = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a study a file belongs: the values of its cell, and its arm or source."""
+
+    seed_rows: int
+    epochs: int
+    seed: int
+    name: str
+
+    @property
+    def setting(self) -> Setting:
+        """The values of the cell but for its random seed."""
+        return self.seed_rows, self.epochs
+
+    @staticmethod
+    def of(path: Path) -> "Place":
+        """The place of a file by its path."""
+        found = _PLACE.search(str(path))
+        if found is None:
+            raise UserError(f"{path}: is no file of a study's cell")
+        numbers = {name: int(found[name]) for name in ("seed_rows", "epochs", "seed")}
+        return Place(**numbers, name=found["name"])
+
+
+def right_by_problem(path: Path) -> dict[str, float]:
+    """By problem whether the greedy response is right, 1 or 0."""
+    return {
+        score.problem: float(score.right)
+        for score in read_rows(path, Score)
+        if score.decoding == GREEDY
+    }
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A JSON file. Raises `UserError` where it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: remove it and run again") from error
+
+
+def check_protocols(results: dict[Path, dict[str, Any]]) -> None:
+    """Raise `UserError` where results are of different protocols, and cannot be compared."""
+    (first, result), *others = results.items()
+    for path, other in others:
+        for key in ("benchmark", "protocol", "problems"):
+            if other[key] != result[key]:
+                raise UserError(f"{path}: its '{key}' differs from that of {first}: run it again")
+
+
+def check_reference(path: Path, scores: Path) -> None:
+    """Raise `UserError` where the benchmark's own solutions are not all right."""
+    reference = load(path)
+    wrong = sum(not score.right for score in read_rows(scores, Score))
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong} of {reference['problems']} solutions of the benchmark itself are "
+            "judged wrong: no score can be trusted: look at the details in its rows"
+        )
+
+
+class Scores:
+    """The greedy scores of all students: a matrix (random seeds, problems) of each."""
+
+    def __init__(self, base: dict[str, float], students: dict[Place, dict[str, float]]) -> None:
+        self.problems = sorted(base)
+        self._base = base
+        self._students = students
+        for place, scores in students.items():
+            if sorted(scores) != self.problems:
+                raise UserError(f"the student {place} has responded to other problems than base")
+        # The cells that all arms share come first, as in the config.
+        self.settings = list(dict.fromkeys(place.setting for place in students))
+
+    @property
+    def reference(self) -> Setting:
+        """The setting in which all arms are compared."""
+        return max(self.settings, key=lambda setting: len(self.arms(setting)))
+
+    def arms(self, setting: Setting) -> list[str]:
+        """The arms of a setting."""
+        found = {place.name for place in self._students if place.setting == setting}
+        return [arm.name for arm in ARMS if arm.name in found]
+
+    def seeds(self, setting: Setting) -> list[int]:
+        """The random seeds of a setting."""
+        return sorted({place.seed for place in self._students if place.setting == setting})
+
+    def of(self, name: str, setting: Setting) -> "numpy.ndarray":
+        """The scores of an arm; the base model has the same with every seed."""
+        import numpy
+
+        rows = [
+            self._base if name == BASE else self._students[Place(*setting, seed, name)]
+            for seed in self.seeds(setting)
+        ]
+        return numpy.array([[row[problem] for problem in self.problems] for row in rows])
+
+
+def told(found: Effect) -> dict[str, Any]:
+    """An effect as it stands in the result, but for its p-value."""
+    return {"mean": found.value, "interval": list(found.interval)}
+
+
+def arm_result(scores: Scores, name: str, setting: Setting, seed: int) -> dict[str, Any]:
+    """What the students of an arm score, seed by seed and together."""
+    matrix = scores.of(name, setting)
+    by_seed = dict(zip(map(str, scores.seeds(setting)), matrix.mean(axis=1).tolist(), strict=True))
+    title = BASE_TITLE if name == BASE else ARM_NAMED[name].title
+    return {"arm": name, "title": title, "values": by_seed, **told(effect(matrix, seed))}
+
+
+def differences(scores: Scores, seed: int) -> list[dict[str, Any]]:
+    """How the arms differ, p-values as they are and corrected for their number."""
+    setting = scores.reference
+    found = []
+    for first, second in COMPARISONS:
+        gap = effect(scores.of(first, setting) - scores.of(second, setting), seed)
+        found.append(
+            {"arm": first, "against": second, "value": gap.value,
+             "interval": list(gap.interval), "p": gap.p}
+        )  # fmt: skip
+    corrected = holm([row["p"] for row in found])
+    return [{**row, "p_holm": p} for row, p in zip(found, corrected, strict=True)]
+
+
+def sweeps(scores: Scores, seed: int) -> list[dict[str, Any]]:
+    """What the generator's arms score by the number of its samples and epochs."""
+    return [
+        {"seed_rows": setting[0], "epochs": setting[1], **arm_result(scores, name, setting, seed)}
+        for setting in scores.settings
+        for name in scores.arms(setting)
+        if ARM_NAMED[name].source == ADA
+    ]
+
+
+def rows_of_arms(files: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
+    """By arm and seed how many rows its students learn from, and of how many instructions."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for path in files:
+        place, rows = Place.of(path), list(read_rows(path, Verified))
+        instructions = len({row.instruction_id for row in rows})
+        found.setdefault(place.name, {})[str(place.seed)] = {
+            "rows": len(rows),
+            "instructions": instructions,
+        }
+    return found
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--task", required=True)
+    for name, number in [
+        ("reference", None), ("reference-rows", None), ("base", None), ("base-rows", None),
+        ("students", "+"), ("student-rows", "+"), ("rows", "+"), ("funnels", "+"),
+        ("quality", None), ("output", None),
+    ]:  # fmt: skip
+        parser.add_argument(f"--{name}", type=Path, nargs=number, required=True)
+    parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
+    started = time.monotonic()
+    check_reference(arguments.reference, arguments.reference_rows)
+    results = {path: load(path) for path in (arguments.base, *arguments.students)}
+    check_protocols(results)
+    scores = Scores(
+        right_by_problem(arguments.base_rows),
+        {Place.of(path): right_by_problem(path) for path in arguments.student_rows},
+    )
+    base, seed = results[arguments.base], arguments.seed
+    setting = scores.reference
+    funnels: dict[str, dict[str, Any]] = {}
+    for path in arguments.funnels:
+        funnels.setdefault(Place.of(path).name, {})[str(Place.of(path).seed)] = load(path)
+    summary = {
+        "task": arguments.task,
+        "benchmark": base["benchmark"],
+        "metric": next(iter(base["metrics"])),
+        "problems": base["problems"],
+        "of": base["of"],
+        "protocol": base["protocol"],
+        "seeds": scores.seeds(setting),
+        "seed_rows": setting[0],
+        "epochs": setting[1],
+        "method": METHOD,
+        "rows": rows_of_arms(arguments.rows),
+        "arms": [arm_result(scores, name, setting, seed) for name in (BASE, *scores.arms(setting))],
+        "differences": differences(scores, seed),
+        "sweeps": sweeps(scores, seed),
+        "funnels": funnels,
+        "quality": load(arguments.quality),
+    }
+    with atomic_file(arguments.output) as stream:
+        json.dump(summary, stream, indent=2)
+        stream.write("\n")
+    for arm in summary["arms"]:
+        low, high = arm["interval"]
+        say(f"{arm['title']:<28} {arm['mean']:7.1%}  [{low:.1%}, {high:.1%}]")
+    counts("summarize_study", time.monotonic() - started, students=len(arguments.students))
+
+
+if __name__ == "__main__":
+    run_step(main)
