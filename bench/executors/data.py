@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.executors.mbpp_plus import as_taken
+from scripts.lib.evaluation.mbpp_plus import as_taken
 
 PROJECT = Path(__file__).parents[2]
 # The CPU seconds of solutions that take nearly as long as a sample may (2.5 of 3 seconds).

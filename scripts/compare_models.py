@@ -1,0 +1,158 @@
+"""Compare a task model with the model that it was before, benchmark by benchmark.
+
+    python -m scripts.compare_models --task mbpp \\
+        --reference results/mbpp/evaluation/MBPP/reference.json \\
+        --base results/mbpp/evaluation/MBPP/base.json \\
+        --base-rows results/mbpp/evaluation/MBPP/base.jsonl \\
+        --student results/mbpp/evaluation/MBPP/student.json \\
+        --student-rows results/mbpp/evaluation/MBPP/student.jsonl \\
+        --seed 42 --output results/mbpp_eval.json
+
+Each option takes a file a benchmark, all in the same order. Nothing is compared where the
+benchmark's own solutions (`--reference`) are not all right, or where the protocols differ.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.errors import UserError
+from scripts.lib.evaluation.intervals import PAIRED, paired_difference
+from scripts.lib.evaluation.scores import values_by_problem
+from scripts.lib.files import atomic_file
+from scripts.lib.records import Score, read_rows
+
+Result = dict[str, Any]
+
+# What a comparison says once, for both models.
+_SHARED = ("task", "benchmark", "protocol", "problems", "of", "limit", "model")
+
+
+def read_result(path: Path) -> Result:
+    """A result of `evaluate_model`. Raises `UserError` where it is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if {"benchmark", "protocol", "problems", "metrics"} <= result.keys():
+            return result
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: remove it and run again") from error
+    raise UserError(f"{path}: is no result of evaluate_model: remove it and run again")
+
+
+def check_reference(reference: Result, path: Path) -> None:
+    """Raise `UserError` where the benchmark's own solutions are not all right."""
+    greedy = next(iter(reference["metrics"].values()))
+    if greedy["right"] != reference["problems"]:
+        raise UserError(
+            f"{path}: {reference['problems'] - greedy['right']} of {reference['problems']} "
+            "solutions of the benchmark itself are judged wrong, so no score can be trusted: its "
+            "rows (.jsonl) say why; a slow machine may need a larger 'verification.timeout'"
+        )
+
+
+def check_alike(first: Result, second: Result, path: Path, decoding: bool = True) -> None:
+    """Raise `UserError` where two results must not be compared.
+
+    Without `decoding` it does not count how the responses were made.
+    """
+    keys = ["name", "split", "rows", "shots", "prompt", "scoring"]
+    if decoding:
+        keys = sorted({*first["protocol"], *second["protocol"]})
+    else:
+        keys.remove("name")
+    differing = [key for key in keys if first["protocol"].get(key) != second["protocol"].get(key)]
+    differing += [key for key in ("benchmark", "problems", "of") if first[key] != second[key]]
+    if differing:
+        raise UserError(
+            f"{path}: was measured by another protocol, '{differing[0]}' differs: remove it and "
+            "run again"
+        )
+
+
+def difference(
+    metric: str, base: Sequence[Score], student: Sequence[Score], seed: int
+) -> dict[str, Any]:
+    """How much higher a metric of the student is, problem by problem.
+
+    Raises `UserError` where they did not respond to the same problems.
+    """
+    first, second = values_by_problem(metric, student), values_by_problem(metric, base)
+    if first.keys() != second.keys():
+        raise UserError("the two models did not respond to the same problems: run both again")
+    order = sorted(first)
+    value, interval, p = paired_difference(
+        [first[at] for at in order], [second[at] for at in order], seed
+    )
+    return {"value": value, "interval": list(interval), "p": p, "method": PAIRED}
+
+
+def compare(files: dict[str, Path], seed: int) -> dict[str, Any]:
+    """The comparison on one benchmark."""
+    reference, base, student = (
+        read_result(files[name]) for name in ("reference", "base", "student")
+    )
+    check_reference(reference, files["reference"])
+    check_alike(base, student, files["student"])
+    check_alike(base, reference, files["reference"], decoding=False)
+    scores = {name: list(read_rows(files[f"{name}_rows"], Score)) for name in ("base", "student")}
+    metrics = [name for name in student["metrics"] if name in base["metrics"]]
+    differences = {
+        name: difference(name, scores["base"], scores["student"], seed) for name in metrics
+    }
+    models = {
+        name: {key: value for key, value in result.items() if key not in _SHARED}
+        for name, result in (("base", base), ("student", student))
+    }
+    return {
+        "benchmark": base["benchmark"],
+        "protocol": base["protocol"],
+        "problems": base["problems"],
+        "of": base["of"],
+        "limit": base["limit"],
+        "reference": {"right": reference["problems"], "of": reference["problems"]},
+        "models": models,
+        "differences": differences,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = step_parser(__doc__)
+    parser.add_argument("--task", required=True, help="its name, for the result")
+    names = ("reference", "base", "base_rows", "student", "student_rows")
+    for name in names:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=Path, nargs="+", required=True)
+    parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+
+    started = time.monotonic()
+    given = [getattr(arguments, name) for name in names]
+    if len({len(files) for files in given}) > 1:
+        raise UserError("the options name different numbers of files: name one a benchmark each")
+    benchmarks = [
+        compare(dict(zip(names, files, strict=True)), arguments.seed)
+        for files in zip(*given, strict=True)
+    ]
+    with atomic_file(arguments.output) as stream:
+        result = {"task": arguments.task, "benchmarks": benchmarks}
+        json.dump(result, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+    for found in benchmarks:
+        for name, gap in found["differences"].items():
+            values = [found["models"][model]["metrics"][name]["value"] for model in found["models"]]
+            low, high = gap["interval"]
+            say(
+                f"{found['benchmark']}, {name}: base {values[0]:.1%}, student {values[1]:.1%}, "
+                f"difference {100 * gap['value']:+.1f} points ({100 * low:+.1f} to "
+                f"{100 * high:+.1f}), p {gap['p']:.3f}, on {found['problems']} of {found['of']} "
+                "problems"
+            )
+    counts("compare_models", time.monotonic() - started, benchmarks=len(benchmarks))
+
+
+if __name__ == "__main__":
+    run_step(main)
