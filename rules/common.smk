@@ -743,11 +743,14 @@ def drawn_rows_of_study(wildcards):
 
 
 def funnels_of_study(wildcards):
-    """The funnels of the sources that write instructions, where all arms are compared."""
+    """The funnels of the sources that write instructions, where all arms are compared.
+
+    That of a source whose rows are nowhere verified ends before that stage.
+    """
     return [
-        f"{folder}/{source}/funnel.json"
+        f"{folder}/{part}/funnel.json"
         for folder, _ in cells_with_arms(wildcards.task, reference=True)
-        for source in (ADA, SELF_INSTRUCT)
+        for part in (ADA, f"{SELF_INSTRUCT}/unverified")
     ]
 
 

@@ -27,7 +27,7 @@ from typing import Any
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
-from scripts.lib.funnel import build_funnel, table
+from scripts.lib.funnel import UNVERIFIED, build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
 from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Limits, Sandbox, SandboxUnavailable
 from scripts.lib.sandbox.levels import AUTO, LEVELS
@@ -89,8 +89,8 @@ def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
     Raises `UserError` where code would have to be executed without isolation.
     """
     kind = task.spec["kind"]
-    if settings.method == "none":
-        yield Verification("none", "", _unverified)
+    if settings.method == UNVERIFIED:
+        yield Verification(UNVERIFIED, "", _unverified)
     elif kind == "code":
         with _open_sandbox(settings) as sandbox:
             yield _execution(task, settings, sandbox)
@@ -266,7 +266,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--labeled", type=Path, required=True)
     parser.add_argument("--dropped", type=Path, required=True, help="of the filter, for the funnel")
-    parser.add_argument("--method", choices=["own_tests", "agreement", "none"], required=True)
+    parser.add_argument("--method", choices=["own_tests", "agreement", UNVERIFIED], required=True)
     parser.add_argument("--support", type=int, required=True, help="replies that must agree")
     parser.add_argument("--majority", type=float, required=True, help="share of the replies")
     parser.add_argument("--rows-per-instruction", type=int, required=True)

@@ -9,6 +9,8 @@ from scripts.lib.records import Drop, Label, Rejection, Verified
 
 NOT_UNIQUE = ("duplicate", "similar")
 NOT_CLEAN = ("contaminated",)
+# The way of verification of rows that were not verified.
+UNVERIFIED = "none"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def build_funnel(
     """The funnel of a task from its stages' rows.
 
     All stages count instructions: `sampled`, `well_formed`, `unique`, `clean`, `labelled` (with a
-    reply), `valid` (with a reply that could be parsed), `verified` (with a row). The reasons of
+    reply), `valid` (with a reply that could be parsed), `verified` (with a row; left out where the
+    rows were taken without any verification). The reasons of
     the last two are those of the replies to the instructions that were lost. `rows` are the
     training rows, `replies` the sums over all replies, `sandbox` what isolated the code of a code
     task.
@@ -58,7 +61,9 @@ def build_funnel(
     left = {"sampled": sampled}
     for stage in ("well_formed", "unique", "clean"):
         left[stage] = list(left.values())[-1] - sum(lost[stage].values())
-    left |= {"labelled": len(labelled), "valid": len(valid), "verified": len(rows)}
+    left |= {"labelled": len(labelled), "valid": len(valid)}
+    if not verified or any(row.verification != UNVERIFIED for row in verified):
+        left["verified"] = len(rows)
     return {
         "task": task,
         "stages": [asdict(stage) for stage in _stages(left, lost)],

@@ -18,7 +18,9 @@ def row(record: type, **values: object):
     return record(**{f.name: values.get(f.name, empty.get(f.type)) for f in fields(record)})
 
 
-def funnel_of(drops: list[str], replies: dict[str, list[str]]) -> dict:
+def funnel_of(
+    drops: list[str], replies: dict[str, list[str]], verification: str = "own_tests"
+) -> dict:
     """The funnel of drops by reason, and of replies: `ok`, `invalid`, or another verdict."""
     labels, verified, rejected = [], [], []
     for instruction, verdicts in replies.items():
@@ -26,10 +28,16 @@ def funnel_of(drops: list[str], replies: dict[str, list[str]]) -> dict:
             name = {"id": f"{instruction}-{number}", "instruction_id": instruction}
             labels.append(row(Label, **name, reason="empty" if verdict == "invalid" else ""))
             if verdict == "ok":
-                verified.append(row(Verified, **name))
+                verified.append(row(Verified, **name, verification=verification))
             else:
                 rejected.append(row(Rejection, **name, verdict=verdict))
     return build_funnel("t", [row(Drop, reason=r) for r in drops], labels, verified, rejected)
+
+
+def test_rows_that_were_not_verified_are_not_called_so() -> None:
+    funnel = funnel_of(["similar"], {"a": ["ok"], "b": ["invalid"]}, verification="none")
+    assert (funnel["stages"][-1]["stage"], funnel["stages"][-1]["count"]) == ("valid", 1)
+    assert funnel["rows"] == 1
 
 
 def test_each_stage_counts_what_is_left_and_why_the_rest_is_not() -> None:

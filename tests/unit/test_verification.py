@@ -1,6 +1,7 @@
 """Which replies pass: by their own tests, by agreement, by a majority, by form."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from scripts.lib.verification import PASSED, Outcome, keep_first
 from scripts.lib.verification.answers import AnswerGrouper, group_equal
 from scripts.lib.verification.execution import by_agreement, by_own_tests
 from scripts.lib.verification.majority import by_majority, equal_texts
-from scripts.verify_samples import Verification
+from scripts.verify_samples import Settings, Verification, open_verification, outcomes_of
 
 MBPP = load_task(Path(__file__).parents[2] / "tasks" / "mbpp.yaml")
 
@@ -221,3 +222,22 @@ def test_grouping_does_not_depend_on_the_company() -> None:
         groups = group_equal(shuffled)
         pairs = dict(zip(shuffled, groups, strict=True))
         assert pairs["1/2"] == pairs["0.5"] != pairs["3"] == pairs["3.0"]
+
+
+def test_without_verification_every_reply_that_could_be_parsed_passes() -> None:
+    settings = Settings(
+        method="none", support=2, majority=0.6, rows_per_instruction=2, timeout=3, memory_mb=512,
+        workers=1, sandbox_level="full", accept_risk=False,
+    )  # fmt: skip
+    # Of the second, its own test fails: nothing is executed, so that nobody knows.
+    labels = [
+        solution(0, "f", "n + 1", (1, 2)),
+        solution(1, "f", "n", (1, 5)),
+        replace(label(2), reason="not_python"),
+        solution(3, "f", "n * 1", (1, 1)),
+    ]
+    with open_verification(MBPP, settings) as verification:
+        found = outcomes_of(verification, labels, settings.rows_per_instruction)
+        assert (verification.name_for(4), verification.sandbox) == ("none", "")
+    assert [outcome.verdict for _, outcome in found] == [PASSED, PASSED, "invalid", "surplus"]
+    assert found[1][1].tests == ("assert f(1) == 5",)
