@@ -1,0 +1,1 @@
+"""The pages of the report: HTML without scripts, and what stands in them."""
