@@ -19,7 +19,7 @@ from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.embedding import embed, load_encoder
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory, atomic_file
-from scripts.lib.plots import STYLES
+from scripts.lib.plots import STYLES, Style
 from scripts.lib.quality import pictures
 from scripts.lib.quality.duplication import curve, duplication_summary, verdicts
 from scripts.lib.quality.sets import SEEDS, TARGET, Set, make_sets, measure
@@ -75,20 +75,18 @@ def target_record(target: Target) -> dict[str, Any]:
     }
 
 
+def looks_of(names: list[str]) -> dict[str, Style]:
+    """A style for each set; those of target and seeds are the same however many others there are."""
+    *others, of_seeds, of_target = STYLES
+    return {**dict(zip(names, others, strict=False)), SEEDS: of_seeds, TARGET: of_target}
+
+
 def draw(
     folder: Path, sets: dict[str, Set], results: dict[str, Any], curves: dict[str, Any], seed: int
 ) -> None:
     """All plots, with their data, in a folder that is complete or absent."""
-    # The target and the seeds have the same look in all figures, however many corpora there are.
     known = [name for name in (TARGET, SEEDS) if name in sets]
-    looks = dict(zip((TARGET, SEEDS), STYLES[-1:] + STYLES[-3:-2], strict=True))
-    looks |= dict(
-        zip(
-            [name for name in sets if name not in known],
-            (style for style in STYLES if style not in looks.values()),
-            strict=False,
-        )
-    )
+    looks = looks_of([name for name in sets if name not in known])
     with atomic_directory(folder) as unfinished:
         pictures.draw_lengths(
             unfinished / "lengths.svg", {name: one.words for name, one in sets.items()}, looks
