@@ -76,7 +76,7 @@ def target_record(target: Target) -> dict[str, Any]:
 
 
 def looks_of(names: list[str]) -> dict[str, Style]:
-    """A style for each set; those of target and seeds are the same however many others there are."""
+    """A style for each set: target and seeds look the same however many others there are."""
     *others, of_seeds, of_target = STYLES
     return {**dict(zip(names, others, strict=False)), SEEDS: of_seeds, TARGET: of_target}
 

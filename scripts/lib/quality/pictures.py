@@ -53,7 +53,7 @@ def draw_nearest(path: Path, cosines: dict[str, dict[str, numpy.ndarray]], looks
                 {"set": name, "other": other, "cosine": rounded(at), "share_up_to": rounded(share)}
                 for at, share in zip(ordered, shares, strict=True)
             ]
-        axes.set(xlabel=f"cosine to the nearest text of {other}", ylim=(0, 1.02))
+        axes.set(xlabel=f"cosine to the nearest text of the {other}", ylim=(0, 1.02))
         axes.set_ylabel("share of texts up to this cosine")
         axes.legend(loc="upper left")
     plots.save(drawn, path, rows, "How near the instructions are to their nearest neighbours")

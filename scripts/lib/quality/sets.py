@@ -30,7 +30,7 @@ TARGET, SEEDS = "target", "seeds"
 
 METHODS = {
     "words": "word tokens, much as NLTK's word_tokenize counts them",
-    "intervals": f"95 %, bootstrap over texts ({RESAMPLES:,} resamples, percentiles); Wilson of shares",
+    "intervals": f"95 %: bootstrap over texts, {RESAMPLES:,} resamples, percentiles; Wilson",
     "wasserstein, ks": "interval: value +- the 95 % quantile of the bootstrapped error's norm",
     "p": f"permutation of texts among the two sets, {PERMUTATIONS:,} times",
     "discrepancy": "squared maximum mean discrepancy of embeddings, unbiased; Gaussian kernel, its "
