@@ -21,6 +21,7 @@ from scripts.lib.sandbox import Calls, Job, Limits, Sandbox, SandboxUnavailable
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.compare import NOT_NONE
 from scripts.lib.tasks import RIGHT, WRONG, Judges, Task
+from scripts.lib.tasks.choice import LETTERS
 from scripts.lib.verification.answers import AnswerGrouper
 
 # Processor seconds of a benchmark's own solution for the results that it is asked for.
@@ -244,21 +245,17 @@ def _by_likelihood(
 ) -> list[Score]:
     """The scores of the options that a model finds most likely; of equals the first one counts."""
     greedy = [row for row in responses if row.decoding == GREEDY]
-    given = [row for row in greedy if row.log_likelihoods]
-    if not given:
+    if not any(row.log_likelihoods for row in greedy):
         return []
     scores = []
     for response in greedy:
-        problem = asked[response.problem]
-        options = task.kind.responses(task, problem.instruction)
-        likelihoods = response.log_likelihoods
-        if len(likelihoods) != len(options):
+        problem, likelihoods = asked[response.problem], response.log_likelihoods
+        if len(likelihoods) != len(LETTERS):
             raise UserError(
                 f"{response.benchmark}, {response.problem}: {len(likelihoods)} likelihoods of "
-                f"{len(options)} options: make the responses anew"
+                f"{len(LETTERS)} options: make the responses anew"
             )
-        best = max(range(len(options)), key=lambda at: (likelihoods[at], -at))
-        letter = task.kind.read_response(task, problem.instruction, options[best])
+        letter = LETTERS[likelihoods.index(max(likelihoods))]
         right = letter == task.kind.read_response(task, problem.instruction, problem.answer)
         detail = json.dumps([round(value, 4) for value in likelihoods])
         scores.append(

@@ -228,11 +228,6 @@ class Choice(Kind):
         """The option that a benchmark's text names, with its letter: "D. moon"."""
         return self.parse_reply(task, instruction, text, "stop").answer
 
-    def responses(self, task: Task, instruction: str) -> list[str]:
-        """A response for each option, in their order: those whose likelihoods are compared."""
-        lettered = zip(LETTERS, _parsed(instruction).options, strict=True)
-        return [task.response("", f"{letter}. {option}") for letter, option in lettered]
-
     def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
         """Whether a letter is that of the problem's answer."""
         right = self.read_response(task, problem.instruction, problem.answer)
