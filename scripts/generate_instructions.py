@@ -13,8 +13,6 @@ share a shard, a GPU each:
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from scripts.lib import models
@@ -23,17 +21,12 @@ from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.generation import engines
 from scripts.lib.generation.kept import KeptTexts
-from scripts.lib.generation.request import Request, Sample, SamplingSettings
+from scripts.lib.generation.request import Request, SamplingSettings
+from scripts.lib.generation.shares import all_texts, name_of_texts, own_share, sample_own_part
 from scripts.lib.gpus import narrow_to_own_gpu
-from scripts.lib.kept_work import name_of_work
-from scripts.lib.ranks import rank, world_size
+from scripts.lib.ranks import rank
 from scripts.lib.records import Generation, write_rows
-from scripts.lib.tasks import Task, form, load_task
-
-# Those whose versions decide a text.
-PACKAGES = ("torch", "transformers", "peft")
-# Seconds between two looks for the texts of the other processes.
-POLL_SECONDS = 0.5
+from scripts.lib.tasks import Task, load_task
 
 
 def request_of(arguments: argparse.Namespace, task: Task) -> Request:
@@ -60,67 +53,6 @@ def request_of(arguments: argparse.Namespace, task: Task) -> Request:
     return request
 
 
-def folder_of(request: Request, model_id: str, engine: str) -> str:
-    """The name of the folder of kept texts: a digest of everything that decides them."""
-    inputs = {
-        "model": model_id,
-        "prompt": request.prompt,
-        "closing": request.closing,
-        "sampling": asdict(request.settings),
-        "seed": request.seed,
-        "shard": request.shard,
-        "engine": engine,
-        "precision": models.device_and_dtype(),
-    }
-    code = [*engines.files_of(engine), Path(form.__file__), Path(models.__file__)]
-    return name_of_work(inputs, code, PACKAGES)
-
-
-def own_share(count: int) -> range:
-    """The numbers of the texts that fall to this process."""
-    return range(rank(), count, world_size())
-
-
-def sample_own_part(
-    engine: str, request: Request, count: int, kept: KeptTexts, advance: Callable[[int], None]
-) -> None:
-    """Sample and keep the texts that fall to this process of those that are not there yet.
-
-    `advance` is told how many are there of all texts that fall to it: first those that were kept,
-    then those that end. Raises `UserError` where the engine ends without all of them.
-    """
-    texts = kept.read()
-    share = own_share(count)
-    own = {number for number in share if number not in texts}
-    advance(len(share) - len(own))
-    if not own:
-        return
-    if (there := sum(number < count for number in texts)) and rank() == 0:
-        say(f"{there} of {count} texts are there from an earlier run")
-    with kept.writer() as writer:
-        for samples in engines.sample(engine, request, sorted(own)):
-            writer.write(samples)
-            own -= {sample.number for sample in samples}
-            advance(len(samples))
-    if own:
-        raise UserError(
-            f"{len(own)} texts did not come back from the engine '{engine}': run the same command "
-            "again, those that came are kept"
-        )
-
-
-def all_texts(kept: KeptTexts, count: int) -> list[Sample]:
-    """The texts of the shard by their numbers, once those of the other processes are there.
-
-    A process that fails takes the others with it, so that this one does not wait for ever.
-    """
-    while True:
-        texts = kept.read()
-        if all(number in texts for number in range(count)):
-            return [texts[number] for number in range(count)]
-        time.sleep(POLL_SECONDS)
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", type=Path, required=True)
@@ -145,13 +77,14 @@ def main(argv: list[str] | None = None) -> None:
     request = request_of(arguments, task)
     engine = engines.choose(arguments.engine)
     model_id = models.fingerprint(str(arguments.generator))
-    kept = KeptTexts(arguments.cache / folder_of(request, model_id, engine))
-    share = len(own_share(arguments.count))
+    kept = KeptTexts(arguments.cache / name_of_texts(request, model_id, engine))
+    numbers = range(arguments.count)
+    share = len(own_share(numbers))
     with Progress(f"generate shard {arguments.shard}", share, "texts") as progress:
-        sample_own_part(engine, request, arguments.count, kept, progress.advance)
+        sample_own_part(engine, request, numbers, kept, progress.advance)
     if rank() != 0:
         return
-    samples = all_texts(kept, arguments.count)
+    samples = all_texts(kept, numbers)
     write_rows(
         arguments.output,
         [

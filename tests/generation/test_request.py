@@ -87,5 +87,7 @@ def test_a_template_that_tells_the_day_gives_the_same_prompt_on_any_day(tiny_mod
 def test_every_module_that_decides_texts_is_known_to_do_so() -> None:
     package = Path(engines.__file__).parent
     decides = {path for engine in engines.MODULES for path in engines.files_of(engine)}
-    carries = {package / f"{name}.py" for name in ("__init__", "engines", "kept")}
+    carries = {
+        package / f"{name}.py" for name in ("__init__", "engines", "kept", "likelihoods", "shares")
+    }
     assert decides | carries == set(package.glob("*.py"))

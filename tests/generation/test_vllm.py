@@ -203,7 +203,7 @@ def test_the_arguments_are_those_of_the_installed_vllm(request_: Request) -> Non
         *inspect.signature(vllm.LLM.__init__).parameters,
         *(field.name for field in dataclasses.fields(EngineArgs)),
     }
-    assert engine._engine_options(request_, adapter, "bfloat16").keys() <= known
+    assert engine._engine_options(request_, NUMBERS, adapter, "bfloat16").keys() <= known
     params = engine._sampling_params(request_, seed=text_seed(42, 1, 3))
     assert params.seed == text_seed(42, 1, 3)
     assert params.n == 1

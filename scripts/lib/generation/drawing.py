@@ -6,7 +6,8 @@ whole vocabulary, here that is done with the candidates that top-k leaves.
 
 Each text draws by inversion with uniform numbers of its own, which depend on its seed alone. Tokens
 are laid out by their id, not by their probability, so that a rounding error in a logit moves the
-borders between them by as little and swaps none.
+borders between them by as little and swaps none. With temperature 0 nothing is drawn: the most
+probable token is taken.
 """
 
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ def draw(
     `uniform` holds a number in [0, 1) a row, float64. Returns token ids (rows,), each of which
     depends on its own row alone. Raises `UserError` where a logit is no number.
     """
+    if settings.temperature == 0:
+        return _most_probable(logits)
     width = settings.top_k + SPARE
     if not settings.top_k or width >= logits.shape[1]:
         return _draw_from_all(logits, uniform, settings)
@@ -55,6 +58,13 @@ def draw(
     return tokens
 
 
+def _most_probable(logits: "torch.Tensor") -> "torch.Tensor":
+    # What is no number counts as the largest; of equal ones the first is found.
+    tokens = logits.argmax(-1)
+    _check_numbers(logits.gather(-1, tokens[:, None]))
+    return tokens
+
+
 def _draw_from_all(
     logits: "torch.Tensor", uniform: "torch.Tensor", settings: SamplingSettings
 ) -> "torch.Tensor":
@@ -68,8 +78,8 @@ def _draw_from_all(
 def _check_numbers(logits: "torch.Tensor") -> None:
     if logits.isnan().any():
         raise UserError(
-            "the generator's logits are no numbers: its training has diverged: lower "
-            "generator.training.learning_rate in config.yaml"
+            "the model's logits are no numbers: its training has diverged: lower "
+            "training.learning_rate of its section (generator or student) in config.yaml"
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from scripts.lib.generation.request import Sample
 from scripts.lib.records import parse_row
@@ -20,19 +20,30 @@ from scripts.lib.records import parse_row
 SYNC_SECONDS = 5.0
 
 
-class KeptTexts:
-    """The finished texts in a folder."""
+class Numbered(Protocol):
+    """What can be kept: a record with a number of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    @property
+    def number(self) -> int: ...
+
+
+Kept = TypeVar("Kept", bound=Numbered)
+
+
+class KeptTexts(Generic[Kept]):
+    """The finished texts in a folder, or other records that a number names."""
+
+    def __init__(self, folder: Path, record: type[Kept] = Sample) -> None:
         self._folder = folder
+        self._record = record
 
-    def read(self) -> dict[int, Sample]:
+    def read(self) -> dict[int, Kept]:
         """All finished texts by their number. A line that a kill has cut off counts as absent."""
-        texts: dict[int, Sample] = {}
+        texts: dict[int, Kept] = {}
         for path in sorted(self._folder.glob("*.jsonl")):
             for line in path.read_bytes().split(b"\n")[:-1]:
                 try:
-                    sample = parse_row(json.loads(line), Sample)
+                    sample = parse_row(json.loads(line), self._record)
                 except ValueError:
                     continue
                 # Where two runs sampled the same text, any later reader takes the same one.
@@ -59,7 +70,7 @@ class _Writer:
         self._stream = stream
         self._synced = time.monotonic()
 
-    def write(self, samples: Iterable[Sample]) -> None:
+    def write(self, samples: Iterable[Any]) -> None:
         """Append finished texts; they are kept when this returns."""
         lines = [json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples]
         self._stream.write("".join(lines).encode())

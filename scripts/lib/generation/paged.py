@@ -1,6 +1,6 @@
 """The engine `paged`: transformers' continuous batching, for a GPU.
 
-The prompt is read once for each `GROUP` of texts, and a text that ends makes room for the next one.
+A prompt is read once for each `GROUP` of its texts, and a text that ends makes room for the next.
 Each text draws with uniform numbers of its own (paged_draws.py), the same as in the engine `loop`,
 so that neither the batch nor a resumed run changes a text beyond what rounding does.
 
@@ -10,6 +10,7 @@ take the engine `vllm`.
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from scripts.lib.errors import UserError
@@ -39,25 +40,23 @@ def sample_with(
     """`sample` with a model that is loaded."""
     from scripts.lib.generation.paged_draws import with_own_draws
 
-    request.check_length(model.config)
-    _check_attention(model, request.prompt_ids)
-    # A prompt of one token cannot be read but for its last token, which is how a group begins.
-    size = GROUP if len(request.prompt_ids) > 1 else 1
-    groups = [list(numbers[at : at + size]) for at in range(0, len(numbers), size)]
+    request.check_length(model.config, numbers)
+    _check_attention(model, request.ids_of(numbers[0]))
+    groups = _groups(request, numbers)
     names = {name: number for at, group in enumerate(groups) for name, number in _named(at, group)}
     seeds = {number: text_seed(request.seed, request.shard, number) for number in numbers}
     config = _generation_config(request)
-    manager = model.init_continuous_batching(config, _batching_config(model, request))
+    manager = model.init_continuous_batching(config, _batching_config(model, request, numbers))
     manager.logit_processor = with_own_draws(
         manager.logit_processor.logits_processor,
         request,
-        {name: seeds[number] for name, number in names.items()},
+        {name: (number, seeds[number]) for name, number in names.items()},
     )
     # The filters above were made for sampling; what is left to do is to take the token drawn.
     config.do_sample = False
     for at, group in enumerate(groups):
         manager.num_return_sequences = len(group)
-        manager.add_request(request.prompt_ids, request_id=str(at))
+        manager.add_request(request.ids_of(group[0]), request_id=str(at))
     if model.device.type == "cuda":
         manager.warmup()
     manager.start()
@@ -70,6 +69,17 @@ def sample_with(
     finally:
         manager.stop(hard_stop=True)
         manager.destroy()
+
+
+def _groups(request: Request, numbers: Sequence[int]) -> list[list[int]]:
+    """Texts of the same prompt, at most `GROUP` together."""
+    groups = []
+    for prompt, found in groupby(numbers, request.ids_of):
+        same = list(found)
+        # A prompt of one token cannot be read but for its last token, which is how a group begins.
+        size = GROUP if len(prompt) > 1 else 1
+        groups += [same[at : at + size] for at in range(0, len(same), size)]
+    return groups
 
 
 def _check_attention(model: "PreTrainedModel", prompt: list[int]) -> None:
@@ -131,17 +141,24 @@ def _generation_config(request: Request) -> "GenerationConfig":
     from transformers import GenerationConfig
 
     settings = request.settings
+    filters: dict[str, Any] = {"do_sample": False}
+    if settings.temperature:
+        filters = {
+            "do_sample": True,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+        }
     return GenerationConfig(
-        do_sample=True,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
+        **filters,
         max_new_tokens=settings.max_new_tokens,
         eos_token_id=sorted(request.end_ids) or None,
     )
 
 
-def _batching_config(model: "PreTrainedModel", request: Request) -> "ContinuousBatchingConfig":
+def _batching_config(
+    model: "PreTrainedModel", request: Request, numbers: Sequence[int]
+) -> "ContinuousBatchingConfig":
     """How many texts at a time, and how large a cache: on a GPU, what its memory holds."""
     from transformers import ContinuousBatchingConfig
 
@@ -151,8 +168,8 @@ def _batching_config(model: "PreTrainedModel", request: Request) -> "ContinuousB
         allow_block_sharing=False,
     )
     if model.device.type != "cuda":
-        length = len(request.prompt_ids) + request.settings.max_new_tokens
-        config.max_batch_tokens = request.batch_size + len(request.prompt_ids)
+        length = request.length_of(numbers)
+        config.max_batch_tokens = request.batch_size + length - request.settings.max_new_tokens
         # One page more for each text than it fills, as the scheduler keeps some free.
         config.num_blocks = (request.batch_size + GROUP) * (
             math.ceil(length / config.page_size) + 1

@@ -26,14 +26,16 @@ END = -1
 class OwnDraws(ContinuousBatchingLogitsProcessor):
     """Draws by inversion, with the uniform numbers that `drawing.uniforms` gives each seed.
 
-    `seeds` are those of the texts by their names. A text that has ended draws an ending token.
+    `texts` are the numbers and the seeds of the texts by their names. A text that has ended draws
+    an ending token. With temperature 0 the most probable token is taken.
     """
 
     supported_kwargs: dict[str, type] = {}  # noqa: RUF012
     ignored_kwargs = ()
 
-    def __init__(self, request: Request, seeds: dict[str, int]) -> None:
-        self._seeds = seeds
+    def __init__(self, request: Request, texts: dict[str, tuple[int, int]]) -> None:
+        self._texts = texts
+        self._greedy = request.settings.temperature == 0
         self._ending = Ending(request)
         self._end = min(request.end_ids, default=None)
         self._streams: dict[str, numpy.random.Generator] = {}
@@ -50,10 +52,11 @@ class OwnDraws(ContinuousBatchingLogitsProcessor):
 
     def _next(self, state: RequestState) -> int:
         # The texts of a warm-up have other names.
-        if (seed := self._seeds.get(state.request_id)) is None:
+        if state.request_id not in self._texts:
             return 0
+        number, seed = self._texts[state.request_id]
         ids = state.generated_tokens
-        if self._end is not None and ids and self._ending.reached(ids):
+        if self._end is not None and ids and self._ending.reached(ids, number):
             return END
         # Counted here: of asynchronous batches the text does not know its last token yet.
         if state.request_id not in self._streams:
@@ -67,17 +70,17 @@ class OwnDraws(ContinuousBatchingLogitsProcessor):
         """
         drawn = tensor_arg[: scores.shape[0]]
         uniform = drawn.clamp(min=0).double() / (1 << UNIFORM_BITS)
-        tokens = invert(scores.softmax(-1), uniform)
+        tokens = scores.argmax(-1) if self._greedy else invert(scores.softmax(-1), uniform)
         if self._end is not None:
             tokens = torch.where(drawn < 0, self._end, tokens)
         return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
 
 
 def with_own_draws(
-    filters: LogitsProcessorList, request: Request, seeds: dict[str, int]
+    filters: LogitsProcessorList, request: Request, texts: dict[str, tuple[int, int]]
 ) -> ContinuousBatchingLogitsProcessorList:
     """The filters of continuous batching, and behind them the draws of the texts."""
-    draws = OwnDraws(request, seeds)
+    draws = OwnDraws(request, texts)
     processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([*filters, draws]))
     # Lines of integers that travel to the device: the one of `draws`.
     processors.tensors_required = 1

@@ -1,14 +1,16 @@
-"""Keys and values of texts that grow from one prompt, and the attention that reads them.
+"""Keys and values of texts that grow from a shared prompt, and the attention that reads them.
 
-Texts sit in slots. The prompt's keys and values are there once, for all of them; each slot holds
-those of its own tokens, from position 0, so that a slot is free again when its text ends. A step
-attends by two products, one with the prompt, which is read once for all slots, and one with each
-slot's own tokens, and one softmax over both.
+Texts sit in slots. The keys and values of what their prompts share are there once, for all of them;
+each slot holds those of its own tokens, from position 0: the rest of its prompt, if it has one, and
+its text. So a slot is free again when its text ends. A step attends by two products, one with the
+shared prompt, which is read once for all slots, and one with each slot's own tokens, and one
+softmax over both.
 
 It takes the place of a model's attention by transformers' attention interface, so that every
 architecture with that interface runs in it.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from scripts.lib.errors import UserError
@@ -30,9 +32,10 @@ GRAIN = 16
 class Slots:
     """The cache of slots that hold at most `length` tokens each.
 
-    First `start` reads the prompt and `reserve` says how many slots there are; then `step` reads a
-    token in each of the first ones. `start` raises `UserError` for a model that reads its past in
-    another way than by plain attention.
+    First `start` reads the shared prompt and `reserve` says how many slots there are; then `read`
+    reads the rest of a prompt into one of them, and `step` a token in each of the first ones. A
+    text's age is how many tokens are in its slot. `start` raises `UserError` for a model that reads
+    its past in another way than by plain attention.
     """
 
     def __init__(self, model: "PreTrainedModel", length: int) -> None:
@@ -44,27 +47,68 @@ class Slots:
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
         self._length = -(-length // GRAIN) * GRAIN
-        # The rows that read a token; none while the prompt is read.
-        self._rows: torch.Tensor | None = None
+        # What attends while the model reads: a method of this class.
+        self._reader: Callable[[int, States, float], torch.Tensor] = self._within_prompt
         # By layer: (heads, prompt, dimension) and (slots, heads, length, dimension), keys first.
         self._prompt: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._own: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # The rest of a prompt that was read last, the logits behind it, and its keys and values.
+        self._last: tuple[list[int], torch.Tensor] | None = None
+        self._rest: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def start(self, prompt: list[int]) -> "torch.Tensor":
-        """Read the prompt; returns the logits (1, vocabulary) of the token that follows it."""
+        """Read the shared prompt; returns the logits (1, vocabulary) of the token that follows it.
+
+        Without a token in it there are no such logits: what is returned then says nothing.
+        """
         import torch
 
         self._prompt.clear()
-        self._rows = None
-        ids = torch.tensor([prompt], device=self._model.device)
-        places = torch.arange(len(prompt), device=ids.device)[None]
-        with torch.inference_mode():
-            output = self._model(
-                input_ids=ids, position_ids=places, use_cache=False, logits_to_keep=1, slots=self
-            )
+        self._last = None
+        self._reader = self._within_prompt
+        # Any token will do to learn what the model's keys and values look like.
+        logits = self._forward(prompt or [0], torch.arange(len(prompt) or 1))
         # A layer that is no attention keeps its past elsewhere.
         if len(self._prompt) != self._model.config.get_text_config().num_hidden_layers:
             raise self._refusal("has layers other than attention", "vllm")
+        if not prompt:
+            self._prompt = {
+                layer: (keys[:, :0], values[:, :0])
+                for layer, (keys, values) in self._prompt.items()
+            }
+        return logits
+
+    def read(self, rest: list[int], slot: int) -> "torch.Tensor":
+        """Read the rest of a prompt into a slot; returns the logits (1, vocabulary) behind it.
+
+        It is read by itself, so that nothing else changes it. One that was read just before is
+        copied.
+        """
+        import torch
+
+        if self._last is None or self._last[0] != rest:
+            self._rest = {}
+            self._reader = self._within_rest
+            places = self.prompt_length + torch.arange(len(rest))
+            self._last = rest, self._forward(rest, places)
+        with torch.inference_mode():
+            for layer, (keys, values) in self._own.items():
+                keys[slot, :, : len(rest)], values[slot, :, : len(rest)] = self._rest[layer]
+        return self._last[1]
+
+    def _forward(self, tokens: list[int], places: "torch.Tensor") -> "torch.Tensor":
+        """Let the model read tokens of one text; returns the logits (1, vocabulary) behind them."""
+        import torch
+
+        ids = torch.tensor([tokens], device=self._model.device)
+        with torch.inference_mode():
+            output = self._model(
+                input_ids=ids,
+                position_ids=places[None].to(ids.device),
+                use_cache=False,
+                logits_to_keep=1,
+                slots=self,
+            )
         return output.logits[:, -1]
 
     @property
@@ -76,7 +120,10 @@ class Slots:
     def bytes_of_one(self) -> int:
         """What one slot takes, in bytes, once the prompt has been read."""
         tensors = [tensor for pair in self._prompt.values() for tensor in pair]
-        return sum(tensor.nbytes // tensor.shape[1] * self._length for tensor in tensors)
+        of_one_token = sum(
+            tensor.shape[0] * tensor.shape[2] * tensor.element_size() for tensor in tensors
+        )
+        return of_one_token * self._length
 
     def reserve(self, count: int) -> None:
         """Make `count` slots."""
@@ -92,11 +139,12 @@ class Slots:
     def step(self, tokens: "torch.Tensor", ages: "torch.Tensor", oldest: int) -> "torch.Tensor":
         """Read one more token in each of the first rows of the slots.
 
-        `tokens` and `ages` (rows,) are the tokens and their numbers in their texts, from 0;
+        `tokens` and `ages` (rows,) are the tokens and how many stand before each in its slot;
         `oldest` is the largest of `ages`. Returns logits (rows, vocabulary).
         """
         import torch
 
+        self._reader = self._of_token
         self._rows = torch.arange(len(tokens), device=tokens.device)
         self._ages = ages
         self._width = (oldest // GRAIN + 1) * GRAIN
@@ -111,7 +159,7 @@ class Slots:
 
     @property
     def prompt_length(self) -> int:
-        """How many tokens the prompt has."""
+        """How many tokens the shared prompt has."""
         return self._prompt[0][0].shape[1]
 
     def move(self, source: int, destination: int, age: int) -> None:
@@ -138,9 +186,7 @@ class Slots:
             raise self._refusal(
                 f"sees {window} tokens back, fewer than prompt and text have", "paged"
             )
-        if self._rows is None:
-            return self._within_prompt(layer, states, scale)
-        return self._of_token(layer, states, scale)
+        return self._reader(layer, states, scale)
 
     def _refusal(self, why: str, engines: str) -> UserError:
         return UserError(
@@ -158,6 +204,24 @@ class Slots:
         grouped = query.shape[1] != key.shape[1]
         return scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
+        )
+
+    def _within_rest(self, layer: int, states: "States", scale: float) -> "torch.Tensor":
+        import torch
+        from torch.nn.functional import scaled_dot_product_attention
+
+        query, key, value = states
+        self._rest[layer] = key[0], value[0]
+        keys, values = (
+            torch.cat([prompt[None], own], dim=2)
+            for prompt, own in zip(self._prompt[layer], (key, value), strict=True)
+        )
+        # All of the shared prompt, and of the rest what stands before.
+        shape = query.shape[2], keys.shape[2]
+        seen = torch.ones(shape, dtype=torch.bool, device=query.device).tril(shape[1] - shape[0])
+        grouped = query.shape[1] != key.shape[1]
+        return scaled_dot_product_attention(
+            query, keys, values, attn_mask=seen, scale=scale, enable_gqa=grouped
         )
 
     def _of_token(self, layer: int, states: "States", scale: float) -> "torch.Tensor":

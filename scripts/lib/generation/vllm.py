@@ -44,13 +44,14 @@ def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
     if device != "cuda":
         raise UserError("sampling.engine vllm: needs a GPU: choose auto or loop on this machine")
     adapter = adapter_settings(request.model)
-    llm = vllm.LLM(**_engine_options(request, adapter, str(dtype).removeprefix("torch.")))
+    precision = str(dtype).removeprefix("torch.")
+    llm = vllm.LLM(**_engine_options(request, numbers, adapter, precision))
     lora = LoRARequest("generator", 1, request.model) if adapter else None
     seeds = {number: text_seed(request.seed, request.shard, number) for number in numbers}
     for number, seed in seeds.items():
         llm.llm_engine.add_request(
             str(number),
-            vllm.TokensPrompt(prompt_token_ids=request.prompt_ids),
+            vllm.TokensPrompt(prompt_token_ids=request.ids_of(number)),
             _sampling_params(request, seed),
             lora_request=lora,
         )
@@ -83,7 +84,9 @@ def _ended(llm: "LLM", request: Request, seeds: dict[int, int]) -> Iterator[list
         )
 
 
-def _engine_options(request: Request, adapter: dict[str, Any] | None, dtype: str) -> dict[str, Any]:
+def _engine_options(
+    request: Request, numbers: Sequence[int], adapter: dict[str, Any] | None, dtype: str
+) -> dict[str, Any]:
     """The arguments of `LLM`: an adapter stays beside its base model, as merged weights would have
     to be written to disk for each shard."""
     options = {
@@ -91,7 +94,7 @@ def _engine_options(request: Request, adapter: dict[str, Any] | None, dtype: str
         "tokenizer": request.model,
         "dtype": dtype,
         "max_num_seqs": request.batch_size,
-        "max_model_len": len(request.prompt_ids) + request.settings.max_new_tokens,
+        "max_model_len": request.length_of(numbers),
         # Not the model's own settings, which may hold penalties.
         "generation_config": "vllm",
     }
@@ -118,10 +121,11 @@ def _sampling_params(request: Request, seed: int) -> "SamplingParams":
     from vllm.sampling_params import RequestOutputKind
 
     settings = request.settings
+    greedy = settings.temperature == 0
     return SamplingParams(
         temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
+        top_k=0 if greedy else settings.top_k,
+        top_p=1.0 if greedy else settings.top_p,
         max_tokens=settings.max_new_tokens,
         seed=seed,
         stop=request.closing,
