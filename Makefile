@@ -7,7 +7,7 @@ SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 SNAKEMAKE = $(IN_VENV) snakemake
 
-.PHONY: help test check funnel top-up estimate journal FORCE
+.PHONY: help test check funnel report top-up estimate journal FORCE
 
 help:
 	@echo "make results/mbpp_verified.jsonl   ten seeds to verified samples, all set-up included"
@@ -15,6 +15,7 @@ help:
 	@echo "make estimate TASK=mbpp            what the missing replies will cost, without asking"
 	@echo "make journal                       what replies are on disk and what they have cost"
 	@echo "make funnel                        what is left after each stage, of all tasks"
+	@echo "make report                        one HTML file with all results so far (TASK=mbpp: of one)"
 	@echo "make test                          run all tests, all set-up included"
 	@echo "make check                         formatting and lint, as continuous integration does"
 
@@ -50,6 +51,18 @@ journal: .venv/ready
 
 funnel: .venv/ready
 	@$(IN_VENV) python -m scripts.print_funnel $(wildcard results/*/funnel.json)
+
+# What the report shows: all tasks with verified rows, or those of TASK="mbpp gsm8k".
+REPORTED = $(patsubst results/%/funnel.json,results/%/report/overview.html,$(wildcard \
+	$(if $(TASK),$(TASK:%=results/%/funnel.json),results/*/funnel.json)))
+# The only rules that run: results are shown as they are, even where a newer step would make others.
+REPORT_RULES = plot_funnel plot_scores plot_study list_examples sum_up_cost write_overview \
+	measure_instructions
+
+report: .venv/ready
+	@test -n "$(REPORTED)" || { echo "error: there are no results$(TASK:%= of %) yet: make results/$(or $(TASK),mbpp)_verified.jsonl first"; exit 1; }
+	$(SNAKEMAKE) $(REPORTED) --allowed-rules $(REPORT_RULES) --forcerun sum_up_cost $(SNAKEMAKE_FLAGS)
+	$(SNAKEMAKE) $(REPORTED) --report results/report.html $(SNAKEMAKE_FLAGS)
 
 test: .venv/ready-dev
 	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --ignore tests/sandbox

@@ -195,7 +195,7 @@ rule write_overview:
         study_plot=made_of(
             "results/{task}_study.json", "results/{task}/report/study.svg"
         ),
-        study_plots=made_of("results/{task}_study.json", "results/{task}/study/quality"),
+        study_plots=there("results/{task}/study/quality"),
         quality="<results>/{task}/quality.json",
         quality_plots="<results>/{task}/quality",
         script="scripts/write_overview.py",

@@ -159,6 +159,18 @@ def study() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def quality() -> dict[str, Any]:
+    """Some statistics of two sets."""
+    distance = {"value": 2.25, "interval": [1.5, 3.0], "p": 0.01}
+    return {
+        "target": {"available": True, "name": "MBPP train split", "note": ""},
+        "sets": {
+            "instructions": {"texts": 52, "against_target": {"words": {"wasserstein": distance}}},
+            "target": {"texts": 374, "self_similarity": {"value": 0.29, "interval": [0.28, 0.3]}},
+        },
+    }
+
+
 def write_all(folder: Path) -> None:
     """Write the files as a workflow has them below `folder`, for the task `t`."""
     verified, drops, labels, rejected = rows()

@@ -14,7 +14,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.records import Rejection
 from scripts.lib.report.examples import draw, examples, examples_page
 from scripts.lib.report.html import Html, clean, element, escape, page, table
-from scripts.lib.report.quality import statistics_in
+from scripts.lib.report.quality import found_at, quality_section, statistics_in
 from scripts.lib.report.sections import verdict
 from scripts.lib.report.words import percent, points
 from tests.report import made_up
@@ -135,8 +135,20 @@ def test_the_verdict_is_that_of_the_interval(interval: list[float], words: str) 
 
 
 def test_statistics_are_found_wherever_they_stand() -> None:
-    found = {"a": {"length_mean": {"value": 1.5, "interval": [1, 2]}, "n": 3}, "b": {"value": 0.1}}
-    assert [name for name, _ in statistics_in(found)] == ["a · length mean", "b"]
+    found = {"a": {"length_mean": {"value": 1.5, "interval": [1, 2]}, "p": 0.2}, "b": {"value": 0}}
+    assert [(name, one.get("p")) for name, one in statistics_in(found)] == [
+        ("a · length mean", 0.2), ("b", None)
+    ]  # fmt: skip
+    assert found_at(found, "a/length_mean")["p"] == 0.2
+    assert found_at(found, "a/n/none") == found_at(found, "c") == {}
+
+
+def test_without_a_target_set_the_report_says_so() -> None:
+    target = {"available": False, "name": "", "note": "the hub cannot be reached"}
+    sets = {"instructions": {"texts": 3, "words": {"mean": {"value": 9.5}}, "vendi": None}}
+    body = quality_section({"target": target, "sets": sets}, []).body
+    assert "Nothing is compared with a target set. the hub cannot be reached" in body
+    assert "9.5" in body and "Vendi" not in body
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +179,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "t/quality").mkdir()
     plot = (folder / "t/report/funnel.svg").read_text(encoding="utf-8")
     (folder / "t/quality/lengths.svg").write_text(plot, encoding="utf-8")
-    quality = {"lengths": {"wasserstein": {"value": 2.25, "interval": [1.5, 3.0], "p": 0.01}}}
-    (folder / "t/quality.json").write_text(json.dumps(quality), encoding="utf-8")
+    (folder / "t/quality.json").write_text(json.dumps(made_up.quality()), encoding="utf-8")
     return folder
 
 
@@ -207,7 +218,13 @@ def test_the_overview_shows_everything_there_is(results: Path) -> None:
     anchors = re.findall(r'<h2 id="(\w+)">', content)
     assert anchors == ["funnel", "quality", "scores", "study", "examples", "cost"]
     assert read.tags.count("svg") == 5 and "Not made yet" not in content
-    for words in ("4.0 → 6.0 %", "+2.0", "Self-Instruct", "2.25", "1.5 to 3", "378 of 378 right"):
+    for words in (
+        "4.0 → 6.0 %",
+        "+2.0",
+        "Self-Instruct",
+        "2.25 (1.5 to 3), p\u00a0=\u00a00.010",
+        "378 of 378 right",
+    ):
         assert words in read.text
     assert clean(made_up.HOSTILE) in read.text
     assert content == overview(results, **EVERYTHING)

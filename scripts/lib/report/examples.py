@@ -74,7 +74,9 @@ def _fate(rejection: Rejection) -> str:
 
 def _kept(row: Verified) -> dict[str, str]:
     behind = f"{row.support} of {row.replies} replies stand behind it"
-    return _example(row.id, row.instruction, "\n\n".join([row.output, *_tests(row)]), behind)
+    shown = all(test in row.instruction for test in row.tests)
+    tests = [] if shown else _tests(row)
+    return _example(row.id, row.instruction, "\n\n".join([row.output, *tests]), behind)
 
 
 def _dropped(row: Drop) -> dict[str, str]:

@@ -45,6 +45,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 12px 0; }
 .card span { display: block; color: var(--soft); font-size: 13px; }
 figure { margin: 14px 0; }
 figure svg { max-width: 100%; height: auto; }
+.plots { display: flex; flex-wrap: wrap; gap: 0 24px; align-items: flex-end; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 10px 0 16px; font-size: 14px; }
 caption { caption-side: bottom; text-align: left; padding-top: 6px; }

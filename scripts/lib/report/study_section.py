@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.report.html import Html, element, escape, figure, join, table
-from scripts.lib.report.quality import captioned
+from scripts.lib.report.quality import plots_html
 from scripts.lib.report.sections import Section, p_text, prompt_html, protocol_text
 from scripts.lib.report.words import STAGES, VARIED, interval, percent, points
 
@@ -46,7 +46,7 @@ def study_section(study: dict[str, Any], plot: Path, others: Sequence[Path] = ()
     parts += _study_funnels(study.get("funnels") or {})
     if others:
         parts.append(element("h3", "What the sources write"))
-        parts += [captioned(other) for other in others]
+        parts.append(plots_html(list(others)))
     return Section("study", "Study", join(parts))
 
 

@@ -55,8 +55,9 @@ def interval(bounds: Any, form: Any = percent) -> str:
     """An interval in words; nothing where there is none."""
     if not bounds:
         return ""
-    low, high = bounds
-    return f"{form(low)} to {form(high)}"
+    low, high = (form(bound) for bound in bounds)
+    unit = " %" if high.endswith(" %") else ""
+    return f"{low.removesuffix(unit)} to {high}"
 
 
 def tally(numbers: Mapping[str, int]) -> str:
