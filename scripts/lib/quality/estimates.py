@@ -56,9 +56,9 @@ def p_value(value: float, shuffled: numpy.ndarray) -> float:
     return rounded((1 + numpy.count_nonzero(shuffled >= value - slack)) / (1 + len(shuffled)))
 
 
-def weights(count: int, generator: numpy.random.Generator, times: int = RESAMPLES) -> numpy.ndarray:
+def weights(count: int, generator: numpy.random.Generator) -> numpy.ndarray:
     """How large a share each of `count` texts has in samples drawn with replacement, one a row."""
-    return generator.multinomial(count, numpy.full(count, 1 / count), size=times) / count
+    return generator.multinomial(count, numpy.full(count, 1 / count), size=RESAMPLES) / count
 
 
 def mean(values: numpy.ndarray, generator: numpy.random.Generator) -> Estimate:

@@ -54,8 +54,7 @@ def self_similarity(sample: Sample) -> Estimate | None:
         return None
     cosines = sample.vectors @ sample.vectors.T
     whole = numpy.full((1, len(cosines)), 1 / len(cosines))
-    drawn = sample.drawn[(sample.drawn > 0).sum(axis=1) > 1]
-    return Estimate(float(pair_means(whole, cosines)[0]), pair_means(drawn, cosines))
+    return Estimate(float(pair_means(whole, cosines)[0]), pair_means(sample.drawn, cosines))
 
 
 def vendi_score(vectors: numpy.ndarray) -> float:

@@ -165,9 +165,7 @@ def _compare(sets: dict[str, Set], first: str, second: str) -> list[dict[str, An
     """The differences of two corpora; of `mmd2`, both to the same draws of the target set."""
     rows = []
     for measured, estimate in sets[first].estimates.items():
-        other = sets[second].estimates.get(measured)
-        if other is None or len(other.replicates) != len(estimate.replicates):
-            continue
-        difference = (estimate - other).row()
-        rows.append({"first": first, "second": second, "measure": measured, **difference})
+        if other := sets[second].estimates.get(measured):
+            difference = (estimate - other).row()
+            rows.append({"first": first, "second": second, "measure": measured, **difference})
     return rows

@@ -56,11 +56,14 @@ def kernel(first: numpy.ndarray, second: numpy.ndarray, width: float) -> numpy.n
 def pair_means(shares: numpy.ndarray, similarities: numpy.ndarray) -> numpy.ndarray:
     """Mean similarity of two different texts, for each row of the texts' shares.
 
-    A text that was drawn twice makes no pair with itself, so the mean is unbiased.
+    A text that was drawn twice makes no pair with itself, so the mean is unbiased; where one text
+    was drawn alone, there is no other pair.
     """
-    squares = (shares**2).sum(axis=1)
-    paired = numpy.einsum("ij,ij->i", shares @ similarities, shares)
-    return (paired - shares**2 @ similarities.diagonal()) / (1 - squares)
+    pairs = 1 - (shares**2).sum(axis=1)
+    all_pairs = numpy.einsum("ij,ij->i", shares @ similarities, shares)
+    with_itself = shares**2 @ similarities.diagonal()
+    alone = pairs < 1e-12
+    return numpy.where(alone, with_itself, (all_pairs - with_itself) / (pairs + alone))
 
 
 @dataclass(frozen=True)
