@@ -60,7 +60,7 @@ REPORT_RULES = plot_funnel plot_scores plot_study list_examples sum_up_cost writ
 	measure_instructions
 
 report: .venv/ready
-	@test -n "$(REPORTED)" || { echo "error: there are no results$(TASK:%= of %) yet: make results/$(or $(TASK),mbpp)_verified.jsonl first"; exit 1; }
+	@test -n "$(REPORTED)" || { echo "error: there are no results$(if $(TASK), of $(TASK)) yet: make results/$(or $(firstword $(TASK)),mbpp)_verified.jsonl first"; exit 1; }
 	$(SNAKEMAKE) $(REPORTED) --allowed-rules $(REPORT_RULES) --forcerun sum_up_cost $(SNAKEMAKE_FLAGS)
 	$(SNAKEMAKE) $(REPORTED) --report results/report.html $(SNAKEMAKE_FLAGS)
 
