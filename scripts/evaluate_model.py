@@ -25,14 +25,20 @@ from scripts.lib.dataset_rows import dataset_name
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.judging import Settings, judge_all, open_judging
 from scripts.lib.evaluation.problems import Benchmark, benchmark_named, first_problems
-from scripts.lib.evaluation.scores import GREEDY, SAMPLED, check_responses, metrics, summary
+from scripts.lib.evaluation.scores import (
+    GREEDY,
+    REFERENCE,
+    SAMPLED,
+    check_responses,
+    metrics,
+    summary,
+)
 from scripts.lib.files import atomic_file
 from scripts.lib.records import Problem, Response, Score, read_rows, write_rows
 from scripts.lib.sandbox import ERROR
 from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.form import prompt
-from scripts.respond_by_reference import REFERENCE
 
 # Share of the responses on which the executor may fail.
 MAX_ERRORS = 0.01

@@ -15,11 +15,9 @@ from pathlib import Path
 from scripts.lib.console import counts, run_step, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.problems import first_problems
-from scripts.lib.evaluation.scores import GREEDY
+from scripts.lib.evaluation.scores import GREEDY, REFERENCE
 from scripts.lib.records import Problem, Response, read_rows, write_rows
 from scripts.lib.tasks import Task, load_task
-
-REFERENCE = "reference"
 
 
 def responses_of(task: Task, problems: Iterable[Problem]) -> list[Response]:

@@ -1,6 +1,7 @@
 """From problems and responses to scores, and to the comparison of two models."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,20 @@ def test_a_solution_that_returns_nothing_is_explained(tmp_path: Path) -> None:
         open_judging(task, settings, [asked]),
     ):
         pass
+
+
+def test_whoever_fails_waits_for_no_other_response() -> None:
+    asked: list[int] = []
+    aborted: list[bool] = []
+
+    def judge(number: int) -> int:
+        asked.append(number)
+        if number == 2:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        return number
+
+    with pytest.raises(KeyboardInterrupt):
+        list(judging.in_order(judge, range(1000), 2, lambda: aborted.append(True)))
+    assert len(asked) < 500 and aborted == [True]
+    assert list(judging.in_order(judge, [5, 4, 3], 2, lambda: None)) == [5, 4, 3]

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.lib.console import Progress
 from scripts.lib.errors import UserError
@@ -26,6 +26,9 @@ from scripts.lib.verification.answers import AnswerGrouper
 
 # Processor seconds of a benchmark's own solution for the results that it is asked for.
 SOLUTION_SECONDS = 60.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,29 @@ class Judging:
     """Judges, what isolates the code that they run, and what their work has brought to light.
 
     `left_out` counts by problem the inputs for which the benchmark's own solution returns nothing,
-    and which no response is therefore judged by.
+    and which no response is therefore judged by. `abort` has the judges judge nothing more.
     """
 
     judges: Judges
     sandbox: str = ""
     left_out: dict[str, int] = field(default_factory=dict)
+    abort: Callable[[], None] = lambda: None
+
+
+def in_order(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    threads: int,
+    abort: Callable[[], None],
+) -> Iterator[Result]:
+    """What a function gives for each item, in order; whoever is interrupted waits for none."""
+    with ThreadPoolExecutor(threads) as executor:
+        try:
+            yield from executor.map(function, items)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            abort()
+            raise
 
 
 @contextmanager
@@ -94,12 +114,15 @@ def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]
     left_out: dict[str, int] = {}
     calls = {}
     called = [problem for problem in problems if problem.calls]
-    with ThreadPoolExecutor(2 * settings.workers) as executor:
-        for problem, (found, missing) in zip(
-            called,
-            executor.map(lambda row: _calls_of(sandbox, settings.cache, row), called),
-            strict=True,
-        ):
+    asked = in_order(
+        lambda problem: _calls_of(sandbox, settings.cache, problem),
+        called,
+        2 * settings.workers,
+        sandbox.abort,
+    )
+    with Progress("solutions", len(called), "problems") as progress:
+        for problem, (found, missing) in zip(called, asked, strict=True):
+            progress.advance()
             calls[problem.id] = found
             if missing:
                 left_out[problem.id] = missing
@@ -117,7 +140,7 @@ def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]
         verdict = sandbox.run(job)
         return verdict.verdict, verdict.reason
 
-    return Judging(Judges(run, _no_equal), sandbox.description, left_out)
+    return Judging(Judges(run, _no_equal), sandbox.description, left_out, sandbox.abort)
 
 
 def _calls_of(sandbox: Sandbox, folder: Path, problem: Problem) -> tuple[Calls, int]:
@@ -222,21 +245,14 @@ def judge_all(
             ruling.detail,
         )
 
+    # Enough at a time that no worker of the sandbox is ever idle; answers are compared in a process
+    # of each thread.
+    threads = workers * (4 if judging.sandbox else 1)
     found = []
-    with (
-        # Enough at a time that no worker of the sandbox is ever idle; answers are compared in a
-        # process of each thread.
-        ThreadPoolExecutor(workers * (4 if judging.sandbox else 1)) as executor,
-        Progress("evaluate_model", len(responses), "responses") as progress,
-    ):
-        try:
-            for scored in executor.map(score, responses):
-                progress.advance()
-                found.append(scored)
-        except BaseException:
-            # Who is interrupted waits for no response.
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
+    with Progress("evaluate_model", len(responses), "responses") as progress:
+        for scored in in_order(score, responses, threads, judging.abort):
+            progress.advance()
+            found.append(scored)
     return [*found, *_by_likelihood(task, asked, responses)]
 
 

@@ -10,6 +10,8 @@ from scripts.lib.evaluation.intervals import BOOTSTRAP, WILSON, bootstrap_mean, 
 from scripts.lib.records import Problem, Response, Score
 
 GREEDY, SAMPLED, LIKELIHOOD = "greedy", "sampled", "likelihood"
+# The model that knows the benchmark's own solutions.
+REFERENCE = "reference"
 
 Metric = dict[str, Any]
 
