@@ -162,6 +162,16 @@ def test_a_benchmark_without_a_file_comes_with_its_package() -> None:
     assert len(read_problems(task, benchmark, file)) == 164
 
 
+def test_an_id_may_be_of_the_text_alone(tmp_path: Path) -> None:
+    task = task_with(tmp_path, "gsm8k", id="sha256:q", instruction="{q}", answer="{a}")
+    rows = [{"q": f"How many  are {number}?", "a": f"#### {number}"} for number in range(5)]
+    ids = {row.answer: row.id for row in fetch(tmp_path, task, rows)}
+    assert len(set(ids.values())) == 5
+    # Neither the order nor spaces count.
+    turned = [{**row, "q": " ".join(row["q"].split())} for row in rows[::-1]]
+    assert {row.answer: row.id for row in fetch(tmp_path, task, turned)} == ids
+
+
 def problem(at: str) -> Problem:
     return Problem("B", at, "Do.", [], [], "", "", {}, "", "")
 

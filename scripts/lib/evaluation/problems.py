@@ -15,6 +15,7 @@ from scripts.lib.dataset_rows import (
     load_rows,
     render,
     rows_between,
+    text_sha256,
     texts_of,
 )
 from scripts.lib.errors import UserError
@@ -85,7 +86,7 @@ def read_problems(task: Task, benchmark: Benchmark, file: Path | None) -> list[P
 
 
 def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: str) -> Problem:
-    identity = render(benchmark["id"], row) if benchmark["id"] else str(number)
+    identity = _identity(benchmark["id"], row, number)
     instruction = _instruction(benchmark, row, f"{source}, {identity}")
     tests = texts_of(row, benchmark["tests"], source) if "tests" in benchmark else []
     judging = [render(benchmark["test"], row)] if "test" in benchmark else tests
@@ -110,6 +111,12 @@ def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: st
         answer=answer,
         solution=_unix(render(benchmark["solution"], row)),
     )
+
+
+def _identity(template: str, row: Row, number: int) -> str:
+    if template.startswith("sha256:"):
+        return text_sha256(str(field(row, template.removeprefix("sha256:"))))[:12]
+    return render(template, row) if template else str(number)
 
 
 def _unix(text: str) -> str:
