@@ -84,16 +84,23 @@ def test_every_requirement_is_pinned_exactly_and_the_files_agree() -> None:
     assert all(all_pins[name] == version for name, version in shared)
 
 
+# What vLLM and the lm-evaluation-harness tie to versions of their own.
+TIED = {
+    "vllm.yaml": {"certifi", "fastapi", "numpy", "torch", "transformers"},
+    "lm_eval.yaml": {"antlr4-python3-runtime", "python-dateutil"},
+}
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "envs").glob("*.yaml")), ids=lambda p: p.name)
 def test_an_environment_pins_what_requirements_txt_pins(path: Path) -> None:
     *conda, pip = yaml.safe_load(path.read_text())["dependencies"]
     assert all(re.fullmatch(r"[a-z]+=\d+(\.\d+)+", dependency) for dependency in conda)
     all_pins = requirements("requirements.txt")
     own_pins = pins(pip["pip"])
-    if path.name == "vllm.yaml":
+    if path.name in TIED:
         assert all(re.fullmatch(r"[\d.]+\w*", version) for version in own_pins.values())
-        # Those that vLLM ties to versions of its own, and what nothing else here needs.
-        tied = {"certifi", "fastapi", "numpy", "torch", "transformers"}
+        # What nothing else here needs is left out as well.
+        tied = TIED[path.name]
         own_pins = {name: own_pins[name] for name in (own_pins.keys() & all_pins.keys()) - tied}
     for name, version in own_pins.items():
         assert all_pins[name] == version
