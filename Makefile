@@ -64,6 +64,8 @@ report: .venv/ready
 	$(SNAKEMAKE) $(REPORTED) --allowed-rules $(REPORT_RULES) --forcerun sum_up_cost $(SNAKEMAKE_FLAGS)
 	$(SNAKEMAKE) $(REPORTED) --report results/report.html $(SNAKEMAKE_FLAGS)
 
+results/report.html: report ;
+
 test: .venv/ready-dev
 	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --ignore tests/sandbox
 	@# By itself: it counts the processes of a user.

@@ -7,13 +7,15 @@ which forgets nothing.
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.completions.journal import entries
 from scripts.lib.console import say
+from scripts.print_journal import Contents
 
 # The folder of the study's runs, below that of the task.
 STUDY = "study"
@@ -123,30 +125,27 @@ def _hours(seconds: Iterable[float]) -> float:
 
 def replies_in(journal: Path, task: str) -> list[dict[str, Any]]:
     """What was asked for a task, by model; `dollars` is `None` where no price is known."""
-    from scripts.print_journal import contents
-
     broken: Counter[Path] = Counter()
-    found = []
-    for (model, name), held in contents(journal, broken).items() if journal.is_dir() else ():
-        if name != task:
-            continue
-        found.append(
-            {
-                # Of a path on this machine the last part.
-                "model": Path(model).name if Path(model).is_absolute() else model,
-                "replies": held.replies,
-                "given_up": held.failures,
-                "prompt_tokens": held.usage.prompt_tokens,
-                "completion_tokens": held.usage.completion_tokens,
-                "lost_tokens": held.lost.tokens,
-                "dollars": round(held.dollars, 6) if held.priced else None,
-                "unpriced": held.unpriced,
-                "cost": held.cost(),
-            }
-        )
+    found: dict[str, Contents] = defaultdict(Contents)
+    for entry in entries(journal, task, broken=broken) if journal.is_dir() else ():
+        found[entry["model"] if "failed" in entry else entry["request"]["model"]].add(entry)
     for path, number in broken.items():
         say(f"warning: {path}: {number} broken lines are left out")
-    return found
+    return [
+        {
+            # Of a path on this machine the last part.
+            "model": Path(model).name if Path(model).is_absolute() else model,
+            "replies": held.replies,
+            "given_up": held.failures,
+            "prompt_tokens": held.usage.prompt_tokens,
+            "completion_tokens": held.usage.completion_tokens,
+            "lost_tokens": held.lost.tokens,
+            "dollars": round(held.dollars, 6) if held.priced else None,
+            "unpriced": held.unpriced,
+            "cost": held.cost(),
+        }
+        for model, held in sorted(found.items())
+    ]
 
 
 def cost_of(task: str, jobs: Iterable[Job], replies: list[dict[str, Any]]) -> dict[str, Any]:

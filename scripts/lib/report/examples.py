@@ -88,8 +88,9 @@ def _rejected(row: Rejection, label_of: dict[str, Label]) -> dict[str, str]:
     label = label_of.get(row.id)
     if label is None:
         return _example(row.id, "", "", row.detail)
-    read = label.output or label.reply
-    reply = "\n\n".join([read, *_tests(label)]) if label.output else read
+    answer = [f"Answer: {label.answer}"] if label.answer else []
+    read = [label.output, *answer, *_tests(label)] if label.output else [label.reply]
+    reply = "\n\n".join(read)
     detail = "" if row.verdict == "invalid" else row.detail
     return _example(row.id, label.instruction, reply, detail)
 
