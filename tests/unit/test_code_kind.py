@@ -201,10 +201,33 @@ def test_a_solution_runs_behind_what_stands_before_its_signature() -> None:
 @pytest.mark.parametrize("task", [MBPP, HUMANEVAL], ids=["mbpp", "humaneval"])
 @pytest.mark.parametrize(
     "response",
-    ["[PYTHON]\nx = 1\n[/PYTHON]", "Sure:\n```python\nx = 1\n```", "x = 1", "[PYTHON]\nx = 1"],
+    [
+        "[PYTHON]\nx = 1\n[/PYTHON]",
+        "Sure:\n```python\nx = 1\n```",
+        "x = 1",
+        "[PYTHON]\nx = 1",
+        "```\nx = 1\n```\nYour code should start with a [PYTHON] tag and end with a [/PYTHON]",
+        "[PYTHON]\nhm\n[/PYTHON]\n[PYTHON]\nx = 1\n[/PYTHON]",
+        "```python\nx = 1\n\nprint([x, x,",
+        "x = 1\n\nIt gives x a value.",
+    ],
 )
 def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
     assert task.kind.read_response(task, "", response) == "x = 1"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "I cannot.",
+        "[PYTHON]\nx = (\ny = 2\n[/PYTHON]",
+        "```\nx = (\ny\n```\nSo it is.",
+        "def f(",
+        "",
+    ],
+)
+def test_broken_code_that_is_whole_is_none(response: str) -> None:
+    assert MBPP.kind.read_response(MBPP, "", response) == ""
 
 
 @pytest.mark.parametrize(

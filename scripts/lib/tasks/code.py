@@ -268,6 +268,12 @@ _NAMING = (
 )  # fmt: skip
 
 
+def _gives_names(code: str) -> bool:
+    """Whether a piece of code is Python and gives anything a name."""
+    tree = _parse(code)
+    return bool(tree) and any(isinstance(node, _NAMING) for node in tree.body)
+
+
 class Code(Kind):
     """Python functions and their assertions."""
 
@@ -351,13 +357,20 @@ class Code(Kind):
     def read_response(self, task: Task, instruction: str, response: str) -> str:
         """The code of a response: between the tags, else in a fence, else all of it.
 
-        Empty where it is no Python that gives anything a name, which no test could call.
+        Only what is Python that gives anything a name counts, since no test could call anything
+        else: a model that repeats its prompt writes tags around words. What nothing closes counts
+        up to the last line with which it is Python: the limit of tokens cuts off what a model
+        writes behind its solution. Empty where there is none.
         """
-        found = _TAGGED.search(response) or _FENCE.search(response)
-        code = (found[1] if found else response).strip("\n")
-        tree = _parse(code)
-        named = tree and any(isinstance(node, _NAMING) for node in tree.body)
-        return code if named else ""
+        marked = [*_TAGGED.finditer(response), *_FENCE.finditer(response)]
+        pieces = [(found[1], found.end(1) < len(response)) for found in marked]
+        for piece, closed in (*pieces, (response, False)):
+            code = piece.strip("\n")
+            if _gives_names(code):
+                return code
+            if not closed and _gives_names(beginning := _without_broken_end(code)[0]):
+                return beginning.rstrip()
+        return ""
 
     def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
         """The executor's verdict on code, by what judges the problem."""
