@@ -17,6 +17,12 @@ from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.models import load_tokenizer
 
 SETTINGS = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24)
+GREEDY = SamplingSettings(temperature=0.0, top_k=0, top_p=1.0, max_new_tokens=24)
+# What stands behind the shared prompt, by number: of several lengths, some of them the same.
+RESTS = {
+    number: " a function to" + " add two numbers of a list" * (number // 3 % 5)
+    for number in range(30)
+}
 
 
 def request_of(model: Path, **changes: Any) -> Request:

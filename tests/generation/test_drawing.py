@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.lib.errors import UserError
 from scripts.lib.generation.drawing import draw, uniforms
 from scripts.lib.generation.request import SamplingSettings, text_seed
 from tests.generation.sampling import chi_square, of_transformers
@@ -86,3 +87,22 @@ def test_every_text_of_every_shard_has_a_seed_and_numbers_of_its_own() -> None:
     first, again, longer = uniforms(5, 10), uniforms(5, 10), uniforms(5, 30)
     assert (first == again).all() and (first == longer[:10]).all()
     assert not (first == uniforms(6, 10)).any()
+
+
+@given(seed=st.integers(0, 1000), top_k=st.sampled_from([0, 3, 90]), top_p=st.floats(0.1, 1))
+def test_without_a_temperature_the_most_probable_token_of_the_lowest_id_is_taken(
+    seed: int, top_k: int, top_p: float
+) -> None:
+    # Few distinct logits, so that some rows have several largest ones.
+    logits = torch.randn(4, VOCABULARY, generator=torch.Generator().manual_seed(seed)).round()
+    tokens = draw(logits, torch.rand(4).double(), settings(0.0, top_k, top_p))
+    for row, token in zip(logits, tokens.tolist(), strict=True):
+        assert row[token] == row.max()
+        assert not (row[:token] == row.max()).any()
+
+
+def test_without_a_temperature_what_is_no_number_is_seen_too() -> None:
+    logits = torch.zeros(2, VOCABULARY)
+    logits[1, 7] = torch.nan
+    with pytest.raises(UserError, match="logits are no numbers"):
+        draw(logits, torch.zeros(2).double(), settings(0.0))

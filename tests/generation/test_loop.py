@@ -14,7 +14,15 @@ from scripts.lib.generation import loop
 from scripts.lib.generation.request import SamplingSettings
 from scripts.lib.generation.slots import Slots
 from scripts.lib.models import load_model
-from tests.generation.sampling import SETTINGS, by_number, chi_square, of_transformers, request_of
+from tests.generation.sampling import (
+    GREEDY,
+    RESTS,
+    SETTINGS,
+    by_number,
+    chi_square,
+    of_transformers,
+    request_of,
+)
 
 SIZE = {
     "vocab_size": 300,
@@ -204,3 +212,75 @@ def test_tokens_come_as_often_as_transformers_says_of_the_model(
     assert chi_square(of_transformers(logits[-2:-1], wanted)[0], first) > 0.01
     assert len(second) > 100
     assert chi_square(of_transformers(logits[-1:], wanted)[0], second) > 0.01
+
+
+@settings(max_examples=10)
+@given(
+    batch_size=st.integers(1, 40),
+    numbers=st.lists(st.sampled_from(sorted(RESTS)), min_size=1, unique=True),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    wanted=st.sampled_from([SETTINGS, GREEDY]),
+)
+def test_a_text_with_a_prompt_of_its_own_depends_on_no_other(
+    tiny_model: Path,
+    model: PreTrainedModel,
+    batch_size: int,
+    numbers: list[int],
+    dtype: torch.dtype,
+    wanted: SamplingSettings,
+) -> None:
+    cast = model if dtype is torch.float32 else load_model(str(tiny_model), dtype=dtype)
+    own = {number: RESTS[number] for number in numbers}
+    request = request_of(tiny_model, rests=own, settings=wanted, batch_size=batch_size)
+    texts = by_number(loop.grow(cast, request, numbers))
+    assert set(texts) == set(numbers)
+    undisturbed = request_of(tiny_model, rests=RESTS, settings=wanted, batch_size=60)
+    others = by_number(loop.grow(cast, undisturbed, sorted(RESTS)))
+    assert all(texts[number] == others[number] for number in numbers)
+
+
+@pytest.mark.parametrize("shared", ["<s>user\nWrite", "<s>", ""])
+def test_greedy_texts_are_those_of_transformers(
+    tiny_model: Path, model: PreTrainedModel, shared: str
+) -> None:
+    whole = {number: f"<s>user\nWrite{rest}" for number, rest in RESTS.items()}
+    rests = {number: prompt.removeprefix(shared) for number, prompt in whole.items()}
+    request = request_of(tiny_model, prompt=shared, rests=rests, settings=GREEDY, closing=[])
+    texts = by_number(loop.grow(model, request, sorted(rests)))
+    model.set_attn_implementation("sdpa")
+    for number in range(0, 30, 3):
+        prompt = torch.tensor([request.ids_of(number)])
+        written = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
+            max_new_tokens=GREEDY.max_new_tokens, eos_token_id=sorted(request.end_ids),
+        )  # fmt: skip
+        expected = request.sample(number, 0, written[0, prompt.shape[1] :].tolist())
+        for same in range(number, number + 3):
+            assert (texts[same].text, texts[same].tokens) == (expected.text, expected.tokens)
+
+
+def test_a_prompt_that_does_not_begin_with_what_is_shared_is_read_whole(
+    tiny_model: Path, model: PreTrainedModel
+) -> None:
+    request = request_of(tiny_model, rests=RESTS, settings=GREEDY)
+    expected = by_number(loop.grow(model, request, sorted(RESTS)))
+    odd = request_of(tiny_model, rests=RESTS, settings=GREEDY)
+    vars(odd)["shared_ids"] = [*request.shared_ids, 299]
+    assert by_number(loop.grow(model, odd, sorted(RESTS))) == expected
+
+
+def test_a_prompt_that_several_texts_share_is_read_once(
+    tiny_model: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = Slots._forward
+
+    def counted(slots: Slots, tokens: list[int], places: torch.Tensor) -> torch.Tensor:
+        read.append(len(tokens))
+        return whole(slots, tokens, places)
+
+    monkeypatch.setattr(Slots, "_forward", counted)
+    request = request_of(tiny_model, rests=RESTS)
+    by_number(loop.grow(model, request, sorted(RESTS)))
+    # What is shared, and ten other prompts.
+    assert read[0] == len(request.shared_ids) and len(read) == 11

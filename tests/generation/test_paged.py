@@ -11,7 +11,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.generation import loop, paged
 from scripts.lib.generation.request import Request, Sample, SamplingSettings
 from scripts.lib.models import load_model, load_tokenizer
-from tests.generation.sampling import by_number
+from tests.generation.sampling import GREEDY, RESTS, by_number
 
 NUMBERS = list(range(3, 40))
 
@@ -83,6 +83,16 @@ def test_a_prompt_of_one_token(model, in_loop, request_) -> None:
     assert len(short.prompt_ids) == 1
     sampled = by_number(paged.sample_with(model, short, NUMBERS))
     assert without_tokens(sampled) == without_tokens(in_loop(short, NUMBERS))
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_texts_with_prompts_of_their_own(model, in_loop, request_, greedy: bool) -> None:
+    own = dataclasses.replace(request_, rests=RESTS)
+    if greedy:
+        own = dataclasses.replace(own, settings=GREEDY)
+    numbers = sorted(RESTS)
+    sampled = by_number(paged.sample_with(model, own, numbers))
+    assert without_tokens(sampled) == without_tokens(in_loop(own, numbers))
 
 
 def test_the_settings_of_the_model_do_not_leak_in(

@@ -144,6 +144,19 @@ def test_what_vllm_is_asked_for(stand_in: StandIn, request_: Request) -> None:
     assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
+def test_each_text_may_have_a_prompt_of_its_own(stand_in: StandIn, request_: Request) -> None:
+    rests = {number: " a list" * number for number in NUMBERS}
+    greedy = SamplingSettings(temperature=0.0, top_k=50, top_p=0.95, max_new_tokens=30)
+    own = dataclasses.replace(request_, rests=rests, settings=greedy)
+    texts(engine.sample(own, NUMBERS))
+    for asked in stand_in.requests:
+        ids = own.tokenizer("Task: Write" + rests[int(asked.name)], add_special_tokens=False)
+        assert asked.prompt == {"prompt_token_ids": ids["input_ids"]}
+        assert (asked.params["temperature"], asked.params["top_k"]) == (0.0, 0)
+        assert asked.params["top_p"] == 1.0
+    assert stand_in.options["max_model_len"] == len(own.ids_of(12)) + 30
+
+
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (4, 8), (32, 32)])
 def test_an_adapter_stays_beside_its_base_model(
     stand_in: StandIn, request_: Request, tmp_path: Path, rank: int, room: int
