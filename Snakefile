@@ -30,7 +30,7 @@ include: "rules/verify_samples.smk"
 include: "rules/export_dataset.smk"
 include: "rules/top_up.smk"
 include: "rules/evaluate_model.smk"
-include: "rules/lm_eval.smk"
+include: "rules/run_lm_eval.smk"
 include: "rules/measure_instructions.smk"
 include: "rules/study.smk"
 

@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 from scripts.lib.completions.settings import check_client
 from scripts.lib.dataset_rows import dataset_name, names_of_datasets
 from scripts.lib.errors import UserError
+from scripts.lib.harness import check_tasks
 from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
@@ -68,8 +69,11 @@ EVALUATION_LIBRARY = [
 ]
 STUDY_LIBRARY = ["scripts/lib/study.py", "scripts/lib/study_statistics.py"]
 QUALITY_LIBRARY = [
-    "scripts/lib/embedding.py",
-    "scripts/lib/plots.py",
+    *(
+        f"scripts/lib/{name}.py"
+        for name in ("embedding", "dedup", "dataset_rows", "funnel", "plots")
+    ),
+    "scripts/lib/evaluation/intervals.py",
     *sorted(str(path) for path in Path("scripts/lib/quality").glob("*.py")),
 ]
 EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
@@ -635,6 +639,29 @@ def evaluations_of(model, suffix):
         )
 
     return files
+
+
+def lm_eval_task_files(wildcards):
+    """The files of the tasks that the lm-evaluation-harness is to run, once they are allowed."""
+    section = setting("lm_eval")(wildcards)
+    return checked(
+        check_tasks,
+        section["tasks"],
+        section["include_path"],
+        section["confirm_unsafe_code"],
+    )
+
+
+def lm_eval_include_path_option(wildcards):
+    """The option that names a folder of the harness's tasks, if there is one."""
+    path = setting("lm_eval/include_path")(wildcards)
+    return f"--include-path {shlex.quote(path)}" if path else ""
+
+
+def likelihood_wanted(wildcards):
+    """Whether the likelihood of options is asked for: it is of no effect but for choice tasks."""
+    choice = task_of(wildcards).spec["kind"] == "choice"
+    return "true" if choice and setting("evaluation/likelihood")(wildcards) else "false"
 
 
 def target_dataset(wildcards):

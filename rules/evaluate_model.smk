@@ -62,7 +62,7 @@ rule respond_to_problems:
         temperature=setting("evaluation/temperature"),
         top_p=setting("evaluation/top_p"),
         max_new_tokens=setting("evaluation/max_new_tokens"),
-        likelihood=setting("evaluation/likelihood"),
+        likelihood=likelihood_wanted,
         engine=setting("sampling/engine"),
         processes=untracked_setting("sampling/processes"),
         batch_size=untracked_setting("evaluation/batch_size"),

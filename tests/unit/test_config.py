@@ -120,5 +120,4 @@ def test_profiles_name_rules_that_exist() -> None:
 def test_every_rule_owns_the_script_of_its_name() -> None:
     for path in (PROJECT / "rules").glob("*.smk"):
         for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE):
-            assert path.stem == name
             assert (PROJECT / "scripts" / f"{name}.py").exists()

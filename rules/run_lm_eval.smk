@@ -1,18 +1,11 @@
 # In:  a task model or the model that it was before, and tasks of EleutherAI's lm-evaluation-harness.
 # Out: its scores, to hold beside published ones. No other rule asks for them.
 
-from scripts.lib.harness import check_tasks
-
 
 rule run_lm_eval:
     input:
         model=evaluated_model_to_make,
-        tasks=lambda wildcards: checked(
-            check_tasks,
-            setting("lm_eval/tasks")(wildcards),
-            setting("lm_eval/include_path")(wildcards),
-            setting("lm_eval/confirm_unsafe_code")(wildcards),
-        ),
+        tasks=lm_eval_task_files,
         script="scripts/run_lm_eval.py",
         library="scripts/lib/harness.py",
     output:
@@ -34,11 +27,7 @@ rule run_lm_eval:
         module=as_py_module(),
         model=evaluated_model,
         tasks=setting("lm_eval/tasks"),
-        include_path=lambda wildcards: (
-            f"--include-path={setting('lm_eval/include_path')(wildcards)}"
-            if setting("lm_eval/include_path")(wildcards)
-            else []
-        ),
+        include_path=lm_eval_include_path_option,
         limit=setting("lm_eval/limit"),
         num_fewshot=setting("lm_eval/num_fewshot"),
         chat_template=setting("lm_eval/apply_chat_template"),
@@ -49,7 +38,7 @@ rule run_lm_eval:
         """
         python -m scripts.launch --gpus {resources.gpu} -- \
             {params.module} --model {params.model:q} --tasks {params.tasks:q} \
-            {params.include_path:q} --limit {params.limit} --num-fewshot {params.num_fewshot} \
+            {params.include_path} --limit {params.limit} --num-fewshot {params.num_fewshot} \
             --apply-chat-template {params.chat_template} --batch-size {params.batch_size} \
             --confirm-unsafe-code {params.confirmed} --seed {params.seed} \
             --output {output} --log {log}
