@@ -140,10 +140,25 @@ def test_a_benchmark_is_named_once(tmp_path: Path) -> None:
         benchmark_named(task, "B")
 
 
-@pytest.mark.parametrize("judged_by", [{}, {"tests": "t", "answer": "{a}"}, {"calls": {}}])
-def test_a_benchmark_is_judged_in_one_way(tmp_path: Path, judged_by: dict) -> None:
-    with pytest.raises(UserError, match="key 'evaluation.0"):
-        load_task(task_with(tmp_path, "mbpp", instruction="{t}", **judged_by))
+CALLS = {"entry_point": "e", "inputs": ["i"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "judged_by", "message"),
+    [
+        ("mbpp", {}, "B is judged by nothing: a task of the kind code wants one of tests, test"),
+        ("mbpp", {"tests": "t", "answer": "{a}"}, "judged by tests and answer"),
+        ("mbpp", {"answer": "{a}"}, "judged by answer: a task of the kind code"),
+        ("gsm8k", {"tests": "t"}, "judged by tests: a task of the kind math wants one of answer"),
+        ("mbpp", {"calls": CALLS}, "B has 'calls' and no 'solution'"),
+    ],
+)
+def test_a_benchmark_is_judged_in_one_way(
+    tmp_path: Path, name: str, judged_by: dict, message: str
+) -> None:
+    task = load_task(task_with(tmp_path, name, instruction="{t}", **judged_by))
+    with pytest.raises(UserError, match=message):
+        benchmark_named(task, "B")
 
 
 def test_the_datasets_of_benchmarks_may_be_local() -> None:

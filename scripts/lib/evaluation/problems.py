@@ -25,11 +25,14 @@ from scripts.lib.tasks.code import TESTS_SHOWN
 
 Benchmark = dict[str, Any]
 
+_CODE_IS_JUDGED_BY = ("tests", "test", "calls")
+
 
 def benchmark_named(task: Task, name: str) -> Benchmark:
     """The section of a task's file about a benchmark.
 
-    Raises `UserError` where there is none, or where two have the name.
+    Raises `UserError` where there is none, where two have the name, or where it does not say in one
+    way what responses are judged by.
     """
     benchmarks = task.spec["evaluation"]
     names = [benchmark["name"] for benchmark in benchmarks]
@@ -43,7 +46,20 @@ def benchmark_named(task: Task, name: str) -> Benchmark:
             f"{task.path}: key 'evaluation': holds no benchmark {name} (there is: {known}): "
             "describe it there (docs/evaluation.md), or name another one"
         )
-    return benchmarks[names.index(name)]
+    benchmark = benchmarks[names.index(name)]
+    wanted = _CODE_IS_JUDGED_BY if task.spec["kind"] == "code" else ("answer",)
+    given = [key for key in (*_CODE_IS_JUDGED_BY, "answer") if key in benchmark]
+    if len(given) != 1 or given[0] not in wanted:
+        raise UserError(
+            f"{task.path}: key 'evaluation': {name} is judged by "
+            f"{' and '.join(given) or 'nothing'}: a task of the kind {task.spec['kind']} wants one of {', '.join(wanted)}"
+        )
+    if given == ["calls"] and not benchmark["solution"]:
+        raise UserError(
+            f"{task.path}: key 'evaluation': {name} has 'calls' and no 'solution', whose "
+            "results are the right ones: name its field"
+        )
+    return benchmark
 
 
 def read_problems(task: Task, benchmark: Benchmark, file: Path | None) -> list[Problem]:
