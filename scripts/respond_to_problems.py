@@ -198,7 +198,7 @@ def option_replies(
         named = target[: target.rindex(reply) + len(reply)]
         whole = tokenizer(asked.prompt + named, add_special_tokens=False)["input_ids"]
         if whole[: len(prompt)] != prompt:
-            # As train.examples.encode does it.
+            # As scripts.lib.training.examples.encode does it.
             whole = prompt + tokenizer(named, add_special_tokens=False)["input_ids"]
         replies.append(whole[len(prompt) :])
     return prompt, replies
@@ -221,13 +221,16 @@ def likelihoods_of(
     there = kept.read()
     share = own_share(numbers)
     missing = [number for number in share if number not in there]
-    with Progress("likelihoods", len(share), "questions") as progress, kept.writer() as writer:
+    with Progress("likelihoods", len(share), "questions") as progress:
         progress.advance(len(share) - len(missing))
-        model = models.load_tuned_model(arguments.model) if missing else None
-        for number in missing:
-            parts = option_replies(task, by_number[number], tokenizer, arguments.chat_format)
-            writer.write([Likelihoods(number, log_likelihoods(model, *parts))])
-            progress.advance()
+        if missing:
+            model = models.load_tuned_model(arguments.model)
+            with kept.writer() as writer:
+                for number in missing:
+                    one = by_number[number]
+                    parts = option_replies(task, one, tokenizer, arguments.chat_format)
+                    writer.write([Likelihoods(number, log_likelihoods(model, *parts))])
+                    progress.advance()
     if rank() != 0:
         return {}
     return {found.number: found.values for found in all_texts(kept, numbers)}
