@@ -52,7 +52,8 @@ def benchmark_named(task: Task, name: str) -> Benchmark:
     if len(given) != 1 or given[0] not in wanted:
         raise UserError(
             f"{task.path}: key 'evaluation': {name} is judged by "
-            f"{' and '.join(given) or 'nothing'}: a task of the kind {task.spec['kind']} wants one of {', '.join(wanted)}"
+            f"{' and '.join(given) or 'nothing'}: a task of the kind "
+            f"{task.spec['kind']} wants one of {', '.join(wanted)}"
         )
     if given == ["calls"] and not benchmark["solution"]:
         raise UserError(
