@@ -8,7 +8,7 @@ import torch
 
 from scripts import generate_instructions, respond_to_problems
 from scripts.lib.errors import UserError
-from scripts.lib.generation.in_context import HEADING, rest_of_prompt
+from scripts.lib.generation.in_context import HEADING, marks, rest_of_prompt
 from scripts.lib.generation.likelihoods import log_likelihoods
 from scripts.lib.models import load_model, load_tokenizer
 from scripts.lib.records import Problem, Response, Seed, read_rows, write_rows
@@ -164,6 +164,10 @@ def test_in_context_prompts_show_seeds_in_an_order_of_their_own(
     assert rest_of_prompt(seeds[:2], "", 1).endswith("\nTask 3:")
     lined = [Seed("def f():\n    pass"), Seed("def g():\n    pass")]
     assert rest_of_prompt(lined, "", 1).endswith("pass\n\nTask 3:\n")
+
+    assert marks(seeds) == ["\n"]
+    assert marks(lined) == ["\nTask ", "\n\n"]
+    assert marks([*lined, Seed("import a\n\n\ndef f():\n    pass")]) == ["\nTask "]
 
     arguments = [
         "--task", str(TASKS / "mbpp.yaml"), "--generator", str(tiny_model), "--method",

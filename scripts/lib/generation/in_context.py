@@ -25,7 +25,10 @@ def has_lines(seeds: Sequence[Seed]) -> bool:
 
 def marks(seeds: Sequence[Seed]) -> list[str]:
     """The texts that end an instruction beside the task's own closing marks."""
-    return [NEXT] if has_lines(seeds) else ["\n"]
+    if not has_lines(seeds):
+        return ["\n"]
+    # Where no seed has an empty line, what stands behind one is no instruction any more.
+    return [NEXT] if any("\n\n" in seed.instruction for seed in seeds) else [NEXT, "\n\n"]
 
 
 def rest_of_prompt(seeds: Sequence[Seed], opening: str, seed: int) -> str:
