@@ -63,6 +63,7 @@ VERIFICATION_LIBRARY = [
     ),
 ]
 
+PROBLEMS_LIBRARY = ["scripts/lib/evaluation/problems.py"]
 EVALUATION_LIBRARY = [
     *VERIFICATION_LIBRARY,
     *sorted(str(path) for path in Path("scripts/lib/evaluation").glob("*.py")),

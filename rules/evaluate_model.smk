@@ -8,7 +8,7 @@ rule fetch_problems:
         local=local_problems,
         task=ancient(task_file),
         script="scripts/fetch_problems.py",
-        library=DATASET_LIBRARY,
+        library=[*DATASET_LIBRARY, *PROBLEMS_LIBRARY],
         kind=task_library,
     output:
         ensure("<results>/{task}/problems/{benchmark}.jsonl", non_empty=True),
@@ -35,7 +35,7 @@ rule respond_to_problems:
         model=evaluated_model_to_make,
         task=ancient(task_file),
         script="scripts/respond_to_problems.py",
-        library=SAMPLING_LIBRARY,
+        library=[*SAMPLING_LIBRARY, *PROBLEMS_LIBRARY],
         kind=task_library,
     output:
         ensure("<results>/{task}/responses/{benchmark}/{model}.jsonl", non_empty=True),
@@ -84,6 +84,7 @@ rule respond_by_reference:
         problems=problems,
         task=ancient(task_file),
         script="scripts/respond_by_reference.py",
+        library=PROBLEMS_LIBRARY,
         kind=task_library,
     output:
         ensure(

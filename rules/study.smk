@@ -81,7 +81,6 @@ use rule measure_instructions as compare_instructions with:
 rule summarize_study:
     input:
         reference=model_of_study("reference", ".json"),
-        reference_scores=model_of_study("reference", ".jsonl"),
         base=model_of_study("base", ".json"),
         base_scores=model_of_study("base", ".jsonl"),
         students=students_of_study(".json"),
@@ -90,7 +89,7 @@ rule summarize_study:
         funnels=funnels_of_study,
         quality="<results>/{task}/study/quality.json",
         script="scripts/summarize_study.py",
-        library=STUDY_LIBRARY,
+        library=[*EVALUATION_LIBRARY, *STUDY_LIBRARY],
     output:
         "<results>/{task}_study.json",
     log:
@@ -104,7 +103,7 @@ rule summarize_study:
     shell:
         """
         python -m {params.module} --task {wildcards.task} --reference {input.reference} \
-            --reference-rows {input.reference_scores} --base {input.base} --base-rows {input.base_scores} \
+            --base {input.base} --base-rows {input.base_scores} \
             --students {input.students} --student-rows {input.student_scores} \
             --rows {input.rows} --funnels {input.funnels} --quality {input.quality} \
             --seed {params.seed} --output {output} --log {log}

@@ -21,55 +21,13 @@ from typing import Any
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.intervals import PAIRED, paired_difference
+from scripts.lib.evaluation.results import check_alike, check_reference, read_result
 from scripts.lib.evaluation.scores import values_by_problem
 from scripts.lib.files import atomic_file
 from scripts.lib.records import Score, read_rows
 
-Result = dict[str, Any]
-
 # What a comparison says once, for both models.
 _SHARED = ("task", "benchmark", "protocol", "problems", "of", "limit", "model")
-
-
-def read_result(path: Path) -> Result:
-    """A result of `evaluate_model`. Raises `UserError` where it is none."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if {"benchmark", "protocol", "problems", "metrics"} <= result.keys():
-            return result
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: remove it and run again") from error
-    raise UserError(f"{path}: is no result of evaluate_model: remove it and run again")
-
-
-def check_reference(reference: Result, path: Path) -> None:
-    """Raise `UserError` where the benchmark's own solutions are not all right."""
-    greedy = next(iter(reference["metrics"].values()))
-    if greedy["right"] != reference["problems"]:
-        raise UserError(
-            f"{path}: {reference['problems'] - greedy['right']} of {reference['problems']} "
-            "solutions of the benchmark itself are judged wrong, so no score can be trusted: its "
-            "rows (.jsonl) say why; a slow machine may need a larger 'verification.timeout'"
-        )
-
-
-def check_alike(first: Result, second: Result, path: Path, decoding: bool = True) -> None:
-    """Raise `UserError` where two results must not be compared.
-
-    Without `decoding` it does not count how the responses were made.
-    """
-    keys = ["name", "split", "rows", "shots", "prompt", "scoring"]
-    if decoding:
-        keys = sorted({*first["protocol"], *second["protocol"]})
-    else:
-        keys.remove("name")
-    differing = [key for key in keys if first["protocol"].get(key) != second["protocol"].get(key)]
-    differing += [key for key in ("benchmark", "problems", "of") if first[key] != second[key]]
-    if differing:
-        raise UserError(
-            f"{path}: was measured by another protocol, '{differing[0]}' differs: remove it and "
-            "run again"
-        )
 
 
 def difference(

@@ -26,6 +26,7 @@ from scripts.lib import models
 from scripts.lib.chat import answered_turn, user_turn_frame
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
+from scripts.lib.evaluation.problems import first_problems
 from scripts.lib.generation import engines, likelihoods
 from scripts.lib.generation.kept import KeptTexts
 from scripts.lib.generation.likelihoods import Likelihoods, log_likelihoods
@@ -68,19 +69,6 @@ class Asked:
     @cached_property
     def _digest(self) -> int:
         return int.from_bytes(hashlib.sha256(self.prompt.encode()).digest()[:16])
-
-
-def chosen(problems: list[Problem], limit: int) -> list[Problem]:
-    """The first `limit` problems of a random order, 0 for all, in the order of the file.
-
-    The order is that of the digests of their ids: a larger limit holds what a smaller one does.
-    """
-
-    def place(problem: Problem) -> bytes:
-        return hashlib.sha256(problem.id.encode()).digest()
-
-    taken = {problem.id for problem in sorted(problems, key=place)[: limit or None]}
-    return [problem for problem in problems if problem.id in taken]
 
 
 def asked_of(
@@ -307,7 +295,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{arguments.problems}: holds no problem: fetch it again")
     tokenizer = models.load_tokenizer(arguments.model)
     model_id = models.fingerprint(arguments.model)
-    asked = asked_of(task, chosen(problems, arguments.limit), tokenizer, arguments.chat_format)
+    asked = asked_of(
+        task, first_problems(problems, arguments.limit), tokenizer, arguments.chat_format
+    )
     engine = engines.choose(arguments.engine)
     options: dict[int, list[float]] = {}
     if arguments.likelihood == "true" and task.spec["kind"] == "choice":

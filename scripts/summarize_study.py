@@ -2,7 +2,6 @@
 
     python -m scripts.summarize_study --task mbpp \\
         --reference results/mbpp/evaluation/MBPP/reference.json \\
-        --reference-rows results/mbpp/evaluation/MBPP/reference.jsonl \\
         --base results/mbpp/evaluation/MBPP/base.json \\
         --base-rows results/mbpp/evaluation/MBPP/base.jsonl \\
         --students $CELL/arms/ada_verified/evaluation/MBPP/student.json ... \\
@@ -25,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
+from scripts.lib.evaluation.results import check_alike, check_reference, read_result
+from scripts.lib.evaluation.scores import values_by_problem
 from scripts.lib.files import atomic_file
 from scripts.lib.records import Score, Verified, read_rows
 from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE
@@ -33,7 +34,6 @@ from scripts.lib.study_statistics import METHOD, Effect, effect, holm
 if TYPE_CHECKING:
     import numpy
 
-GREEDY = "greedy"
 # Which arms are set against which.
 COMPARISONS = [
     *((arm.name, BASE) for arm in ARMS),
@@ -72,43 +72,6 @@ class Place:
             raise UserError(f"{path}: is no file of a study's cell")
         numbers = {name: int(found[name]) for name in ("seed_rows", "epochs", "seed")}
         return Place(**numbers, name=found["name"])
-
-
-def right_by_problem(path: Path) -> dict[str, float]:
-    """By problem whether the greedy response is right, 1 or 0."""
-    return {
-        score.problem: float(score.right)
-        for score in read_rows(path, Score)
-        if score.decoding == GREEDY
-    }
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A JSON file. Raises `UserError` where it is broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: remove it and run again") from error
-
-
-def check_protocols(results: dict[Path, dict[str, Any]]) -> None:
-    """Raise `UserError` where results are of different protocols, and cannot be compared."""
-    (first, result), *others = results.items()
-    for path, other in others:
-        for key in ("benchmark", "protocol", "problems"):
-            if other[key] != result[key]:
-                raise UserError(f"{path}: its '{key}' differs from that of {first}: run it again")
-
-
-def check_reference(path: Path, scores: Path) -> None:
-    """Raise `UserError` where the benchmark's own solutions are not all right."""
-    reference = load(path)
-    wrong = sum(not score.right for score in read_rows(scores, Score))
-    if wrong:
-        raise UserError(
-            f"{path}: {wrong} of {reference['problems']} solutions of the benchmark itself are "
-            "judged wrong: no score can be trusted: look at the details in its rows"
-        )
 
 
 class Scores:
@@ -167,7 +130,7 @@ def differences(scores: Scores, seed: int) -> list[dict[str, Any]]:
     setting = scores.reference
     found = []
     for first, second in COMPARISONS:
-        gap = effect(scores.of(first, setting) - scores.of(second, setting), seed)
+        gap = effect(scores.of(first, setting) - scores.of(second, setting), seed, low=-1.0)
         found.append(
             {"arm": first, "against": second, "value": gap.value,
              "interval": list(gap.interval), "p": gap.p}
@@ -199,12 +162,17 @@ def rows_of_arms(files: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
     return found
 
 
+def scores_of(path: Path, metric: str) -> dict[str, float]:
+    """By problem the value whose mean a metric is."""
+    return values_by_problem(metric, list(read_rows(path, Score)))
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line."""
     parser = step_parser(__doc__)
     parser.add_argument("--task", required=True)
     for name, number in [
-        ("reference", None), ("reference-rows", None), ("base", None), ("base-rows", None),
+        ("reference", None), ("base", None), ("base-rows", None),
         ("students", "+"), ("student-rows", "+"), ("rows", "+"), ("funnels", "+"),
         ("quality", None), ("output", None),
     ]:  # fmt: skip
@@ -216,22 +184,26 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     started = time.monotonic()
-    check_reference(arguments.reference, arguments.reference_rows)
-    results = {path: load(path) for path in (arguments.base, *arguments.students)}
-    check_protocols(results)
+    base, seed = read_result(arguments.base), arguments.seed
+    check_reference(reference := read_result(arguments.reference), arguments.reference)
+    check_alike(base, reference, arguments.reference, decoding=False)
+    for path in arguments.students:
+        check_alike(base, read_result(path), path)
+    # The first one is of the greedy responses.
+    metric = next(iter(base["metrics"]))
     scores = Scores(
-        right_by_problem(arguments.base_rows),
-        {Place.of(path): right_by_problem(path) for path in arguments.student_rows},
+        scores_of(arguments.base_rows, metric),
+        {Place.of(path): scores_of(path, metric) for path in arguments.student_rows},
     )
-    base, seed = results[arguments.base], arguments.seed
     setting = scores.reference
     funnels: dict[str, dict[str, Any]] = {}
     for path in arguments.funnels:
-        funnels.setdefault(Place.of(path).name, {})[str(Place.of(path).seed)] = load(path)
+        place = Place.of(path)
+        funnels.setdefault(place.name, {})[str(place.seed)] = json.loads(path.read_text())
     summary = {
         "task": arguments.task,
         "benchmark": base["benchmark"],
-        "metric": next(iter(base["metrics"])),
+        "metric": metric,
         "problems": base["problems"],
         "of": base["of"],
         "protocol": base["protocol"],
@@ -244,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         "differences": differences(scores, seed),
         "sweeps": sweeps(scores, seed),
         "funnels": funnels,
-        "quality": load(arguments.quality),
+        "quality": json.loads(arguments.quality.read_text()),
     }
     with atomic_file(arguments.output) as stream:
         json.dump(summary, stream, indent=2)

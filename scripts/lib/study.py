@@ -81,7 +81,7 @@ class Run:
         }
         if self.source == SELF_INSTRUCT:
             own["generator"]["method"] = "in_context"
-            # Its rows are not verified: the first reply is the row, others would be paid for nothing.
+            # Its rows are not verified: the first reply is the row, and others cost for nothing.
             own["label"] = {"replies": 1}
         elif self.source == ADA:
             own["generator"]["method"] = "fine_tuned"

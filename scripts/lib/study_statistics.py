@@ -29,25 +29,32 @@ class Effect:
     p: float
 
 
-def effect(scores: "numpy.ndarray", seed: int) -> Effect:
+def effect(scores: "numpy.ndarray", seed: int, low: float = 0.0) -> Effect:
     """The mean of `scores` (random seeds, problems), or of differences of such scores.
 
-    A p-value is twice the smaller share of the resamples on one side of 0, those on it counted on
-    both; it is never below 1 / `RESAMPLES`.
+    `low` is the least that one can be: 0, or -1 for a difference. A p-value is twice the smaller
+    share of the resamples on one side of 0, those on it counted on both; it is never below
+    1 / `RESAMPLES`. Where all scores are the same, the interval is the bound of Clopper and Pearson
+    on what has not been seen once in so many problems.
     """
     import numpy
 
+    mean = float(scores.mean())
+    if (scores == scores.flat[0]).all():
+        unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / scores.shape[1])
+        nothing = 1.0 if mean == 0 else 1 / RESAMPLES
+        return Effect(mean, (max(low, mean - unseen), min(1.0, mean + unseen)), nothing)
     generator = numpy.random.default_rng(seed)
     means = numpy.concatenate(
         [_resampled_means(scores, PORTION, generator) for _ in range(RESAMPLES // PORTION)]
     )
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = numpy.percentile(means, [tail, 100 - tail])
+    tail = (1 - CONFIDENCE) / 2
+    bounds = numpy.quantile(means, [tail, 1 - tail])
     # Sums of the same numbers in another order differ in their last digits.
     near = 1e-12
     share = min(float((means <= near).mean()), float((means >= -near).mean()))
     p = min(1.0, max(2 * share, 1 / RESAMPLES))
-    return Effect(float(scores.mean()), (float(low), float(high)), p)
+    return Effect(mean, (float(bounds[0]), float(bounds[1])), p)
 
 
 def _resampled_means(

@@ -1,0 +1,50 @@
+"""The results of `evaluate_model`: reading them, and what two of them must share to be compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.errors import UserError
+
+Result = dict[str, Any]
+
+
+def read_result(path: Path) -> Result:
+    """A result of `evaluate_model`. Raises `UserError` where it is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if {"benchmark", "protocol", "problems", "metrics"} <= result.keys():
+            return result
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: remove it and run again") from error
+    raise UserError(f"{path}: is no result of evaluate_model: remove it and run again")
+
+
+def check_reference(reference: Result, path: Path) -> None:
+    """Raise `UserError` where the benchmark's own solutions are not all right."""
+    greedy = next(iter(reference["metrics"].values()))
+    if greedy["right"] != reference["problems"]:
+        raise UserError(
+            f"{path}: {reference['problems'] - greedy['right']} of {reference['problems']} "
+            "solutions of the benchmark itself are judged wrong, so no score can be trusted: its "
+            "rows (.jsonl) say why; a slow machine may need a larger 'verification.timeout'"
+        )
+
+
+def check_alike(first: Result, second: Result, path: Path, decoding: bool = True) -> None:
+    """Raise `UserError` where two results must not be compared.
+
+    Without `decoding` it does not count how the responses were made.
+    """
+    keys = ["name", "split", "rows", "shots", "prompt", "scoring"]
+    if decoding:
+        keys = sorted({*first["protocol"], *second["protocol"]})
+    else:
+        keys.remove("name")
+    differing = [key for key in keys if first["protocol"].get(key) != second["protocol"].get(key)]
+    differing += [key for key in ("benchmark", "problems", "of") if first[key] != second[key]]
+    if differing:
+        raise UserError(
+            f"{path}: was measured by another protocol, '{differing[0]}' differs: remove it and "
+            "run again"
+        )
