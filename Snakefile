@@ -33,6 +33,7 @@ include: "rules/evaluate_model.smk"
 include: "rules/run_lm_eval.smk"
 include: "rules/measure_instructions.smk"
 include: "rules/study.smk"
+include: "rules/report.smk"
 
 
 rule all:

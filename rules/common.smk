@@ -77,6 +77,8 @@ QUALITY_LIBRARY = [
     "scripts/lib/evaluation/intervals.py",
     *sorted(str(path) for path in Path("scripts/lib/quality").glob("*.py")),
 ]
+PLOT_LIBRARY = ["scripts/lib/plots.py", "scripts/lib/report/words.py"]
+REPORT_LIBRARY = sorted(str(path) for path in Path("scripts/lib/report").glob("*.py"))
 EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
 
 TASKS = sorted(path.stem for path in Path("tasks").glob("*.yaml"))
@@ -791,5 +793,25 @@ def of_writing_sources(pattern):
             f"{folder}/{pattern}".format(source=source)
             for source in (ADA, SELF_INSTRUCT)
         ]
+
+    return files
+
+
+def there(*patterns):
+    """Those files of a task that exist, as inputs: what has not been made is left out."""
+
+    def files(wildcards):
+        named = [pattern.format(task=wildcards.task) for pattern in patterns]
+        return [name for name in named if Path(name).exists()]
+
+    return files
+
+
+def made_of(source, made):
+    """What is made of a file of a task, as an input: nothing where the file does not exist."""
+
+    def files(wildcards):
+        exists = Path(source.format(task=wildcards.task)).exists()
+        return made.format(task=wildcards.task) if exists else []
 
     return files

@@ -14,7 +14,13 @@ rule measure_instructions:
         kind=task_library,
     output:
         quality="<results>/{task}/quality.json",
-        folder=directory("<results>/{task}/quality"),
+        folder=report(
+            directory("<results>/{task}/quality"),
+            patterns=["{plot}.{form}"],
+            caption="../report/quality.rst",
+            category="3. Instruction quality",
+            labels={"task": "{task}", "what": "{plot}.{form}"},
+        ),
     log:
         "<logs>/{task}/measure_instructions.log",
     conda:

@@ -71,7 +71,13 @@ use rule measure_instructions as compare_instructions with:
         kind=task_library,
     output:
         quality="<results>/{task}/study/quality.json",
-        folder=directory("<results>/{task}/study/quality"),
+        folder=report(
+            directory("<results>/{task}/study/quality"),
+            patterns=["{plot}.{form}"],
+            caption="../report/quality.rst",
+            category="5. Study",
+            labels={"task": "{task}", "what": "sources, {plot}.{form}"},
+        ),
     log:
         "<logs>/{task}/compare_instructions.log",
     params:

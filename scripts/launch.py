@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.lib.console import say, step_parser
+from scripts.lib.console import GPUS, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.gpus import claim_visible
 from scripts.lib.lifetime import end_with_snakemake
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
     end_with_snakemake()
     claimed = claim_visible(arguments.gpus)
+    os.environ[GPUS] = str(claimed)
     if claimed and arguments.processes > claimed:
         raise UserError(
             f"{arguments.processes} processes need a GPU each and {claimed} are claimed: "

@@ -25,7 +25,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 PROJECT = Path(__file__).parents[1]
 PARTS = [
     "Snakefile", "config.yaml", "configs", "rules", "scripts", "schemas", "tasks", "envs",
-    "profiles",
+    "profiles", "report",
 ]  # fmt: skip
 
 

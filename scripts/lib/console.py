@@ -29,6 +29,9 @@ REPORT_SECONDS = 30.0
 RECENT_REPORTS = 4
 NOTE_SECONDS = 1.0
 
+# The variable that tells a step how many GPUs were claimed for it.
+GPUS = "ADA_INSTRUCT_GPUS"
+
 # Where a progress bar may be drawn: the terminal itself, which the log must not see.
 _terminal = sys.stderr
 
@@ -132,6 +135,9 @@ def run_step(main: Callable[[], None]) -> None:
         except OSError as error:
             sys.exit(f"error: {_explain(error) or error}")
         _terminal = _tee.terminal
+        if rank() == 0 and (gpus := os.environ.get(GPUS)):
+            # For the cost in the report.
+            _tee.log_only(f"gpus: {gpus}")
     signal.signal(signal.SIGTERM, _leave)
     end_with_snakemake()
     if world_size() > 1:
