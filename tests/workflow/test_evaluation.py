@@ -111,7 +111,7 @@ def test_the_runs_of_a_study_differ_in_what_it_is_about(fresh: Project) -> None:
             if command.startswith(f"scripts.{script} ") and all(part in command for part in parts)
         ]
 
-    assert all("--count 5 --seed 7" in command for command in of("select_seeds"))
+    assert all("--count 5 --seed 7" in command for command in of("select_seeds", "/study/"))
     assert "--epochs 3 " in of("train", "--role generator")[0]
     written = {"in_context" in command for command in of("generate_instructions")}
     assert written == {True, False}
