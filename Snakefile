@@ -1,5 +1,5 @@
-# Ada-Instruct: ten sample instructions of a task in, a verified training set out.
-# The way of the data, stage by stage, is the order of the includes.
+# Ada-Instruct: ten sample instructions of a task in, a verified training set out, and a model trained
+# on it and measured. The way of the data, stage by stage, is the order of the includes.
 
 from snakemake.utils import min_version
 
