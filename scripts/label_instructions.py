@@ -41,6 +41,7 @@ from scripts.lib.completions.request import Completion, CompletionRequest
 from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.files import atomic_file
+from scripts.lib.kept_work import name_of_work
 from scripts.lib.models import fingerprint
 from scripts.lib.records import Instruction, Label, read_rows, write_rows
 from scripts.lib.tasks import ParsedReply, Task, load_task
@@ -318,7 +319,11 @@ def main(argv: list[str] | None = None) -> None:
     identity = fingerprint(arguments.model) if local else arguments.model
     requests = Requests(task, arguments.model, identity, arguments.parameters)
     all_asked = replies_to_ask(instructions, arguments.replies, arguments.seed)
-    with Journal(arguments.journal, task.name, writes=not arguments.estimate) as journal:
+    # What costs nothing has no budget: the runs of a study wait for no other one.
+    claim = name_of_work(str(arguments.output.resolve()), (), ()) if local else None
+    with Journal(
+        arguments.journal, task.name, writes=not arguments.estimate, claim=claim
+    ) as journal:
         if arguments.estimate:
             terms = terms_of(arguments)
             found = estimates(requests, all_asked, journal, terms, arguments.min_tests)

@@ -177,6 +177,19 @@ def test_a_second_run_for_the_same_replies_waits_and_then_pays_nothing(tmp_path:
     assert len(list(tmp_path.glob("*.jsonl"))) == 1, "the second one had nothing to write"
 
 
+def test_runs_with_claims_of_their_own_wait_for_no_other_one(tmp_path: Path) -> None:
+    # They would wait for ever: both are in one process.
+    with (
+        Journal(tmp_path, "mbpp", claim="a") as ours,
+        Journal(tmp_path, "mbpp", claim="b") as other,
+    ):
+        ours.record(request("a"), response())
+        other.record(request("b"), response())
+        ours.refresh()
+        assert request("b").key in ours
+        assert ours.is_claimed("b")
+
+
 def test_refresh_takes_in_what_others_have_written(tmp_path: Path) -> None:
     with Journal(tmp_path, "mbpp") as ours, Journal(tmp_path, "gsm8k") as theirs:
         theirs.record(request("a"), response())

@@ -1,6 +1,7 @@
 """The real evaluation and the real study, from seeds to their results, on a tiny model."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,10 +52,18 @@ def measured_config(model: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Project]:
+def measured(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model: Path,
+    finished_toy: tuple[Project, LabelEndpoint],
+) -> Iterator[Project]:
     endpoint = LabelEndpoint()
     project = toy_project(tmp_path_factory.mktemp("measured") / "toy", tiny_model, endpoint)
+    # From the seeds to the verified rows another test has gone.
+    for folder in ("results", ".snakemake", ".cache"):
+        shutil.copytree(finished_toy[0].path / folder, project.path / folder)
     project.configure(measured_config(tiny_model))
+    assert "generate_instructions" not in project.planned("results/toy_verified.jsonl")
     task = {**TOY_TASK, "evaluation": [BENCHMARK]}
     (project.path / "tasks" / "toy.yaml").write_text(json.dumps(task))
     (project.path / "adding.jsonl").write_text("\n".join(map(json.dumps, PROBLEMS)))

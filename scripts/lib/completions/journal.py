@@ -84,12 +84,16 @@ class Journal:
 
     `name` tells what the replies are asked for, and so whose budget pays for them: of two processes
     with the same name the second waits for the first, instead of paying for the same replies; who
-    only reads (`writes=False`) does not wait. The keys are in memory, the replies are read from
+    only reads (`writes=False`) does not wait. Where no budget is to be kept, processes with another
+    `claim` need not wait for each other. The keys are in memory, the replies are read from
     disk when they are wanted.
     """
 
-    def __init__(self, folder: Path, name: str, writes: bool = True) -> None:
+    def __init__(
+        self, folder: Path, name: str, writes: bool = True, claim: str | None = None
+    ) -> None:
         self._folder, self._name, self._writes = folder, name, writes
+        self._claimed = claim or name
         self._places: dict[str, _Place] = {}
         self._files: dict[str, _File] = {}
         # Keys of requests that were refused for good.
@@ -104,7 +108,7 @@ class Journal:
     def __enter__(self) -> "Journal":
         if self._writes:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._claim = open(self._folder / f".{self._name}.lock", "ab")
+            self._claim = open(self._folder / f".{self._claimed}.lock", "ab")
             self._wait_for_claim()
         self.refresh()
         return self
