@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 from scripts.lib.completions.settings import check_client
 from scripts.lib.dataset_rows import dataset_name, names_of_datasets
 from scripts.lib.errors import UserError
+from scripts.lib.funnel import UNVERIFIED
 from scripts.lib.harness import check_tasks
 from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
@@ -711,6 +712,11 @@ def values_of(run):
 def cells_with_arms(task, reference=False):
     """The folders of a study's cells with their arms; of all, or where all arms are compared."""
     study = config_of(task)["study"]
+    if config_of(task)["verification"]["method"] == UNVERIFIED:
+        raise WorkflowError(
+            "config.yaml: key 'verification.method': with none a study has no verified arm: set "
+            "own_tests or agreement"
+        )
     return [
         (f"<results>/{task}/study/{name}", arms_of(cell, study))
         for cell, name in zip(
@@ -720,18 +726,33 @@ def cells_with_arms(task, reference=False):
     ]
 
 
+def arm_of_run(wildcards):
+    """The arm that a run is of."""
+    return Run.named(wildcards.task).arm
+
+
+def other_arms(wildcards):
+    """The other arms of the cell that an arm is of: each gets as many rows as the poorest has."""
+    run = Run.named(wildcards.task)
+    found = arms_of(values_of(run), config_of(run.task)["study"])
+    return [arm.name for arm in found if arm.name != run.arm]
+
+
+def rows_before_drawing(run, arm):
+    """The file that the rows of an arm are drawn from."""
+    return f"<results>/{run.task}/study/{run.cell}/{ARM_NAMED[arm].rows}.jsonl"
+
+
 def rows_of_arm(wildcards):
     """The rows that an arm's are drawn from."""
     run = Run.named(wildcards.task)
-    return f"<results>/{run.task}/study/{run.cell}/{ARM_NAMED[run.arm].rows}.jsonl"
+    return rows_before_drawing(run, run.arm)
 
 
-def rows_of_all_arms(wildcards):
-    """The rows of all arms of a study: each gets as many as the poorest has."""
-    found = cells_with_arms(Run.named(wildcards.task).task)
-    return sorted(
-        {f"{folder}/{arm.rows}.jsonl" for folder, arms in found for arm in arms}
-    )
+def rows_of_other_arms(wildcards):
+    """The rows that those of the cell's other arms are drawn from."""
+    run = Run.named(wildcards.task)
+    return [rows_before_drawing(run, arm) for arm in other_arms(wildcards)]
 
 
 def study_benchmark(wildcards):
@@ -764,10 +785,10 @@ def model_of_study(model, suffix):
 
 
 def drawn_rows_of_study(wildcards):
-    """The rows that the students learn from, where all arms are compared."""
+    """The rows that the students learn from."""
     return [
         f"{folder}/arms/{arm.name}_rows.jsonl"
-        for folder, arms in cells_with_arms(wildcards.task, reference=True)
+        for folder, arms in cells_with_arms(wildcards.task)
         for arm in arms
     ]
 

@@ -35,8 +35,9 @@ ruleorder: take_seeds > filter_instructions
 rule draw_rows:
     input:
         rows=rows_of_arm,
-        all_rows=rows_of_all_arms,
+        others=rows_of_other_arms,
         script="scripts/draw_rows.py",
+        library="scripts/lib/study.py",
     output:
         ensure("<results>/{task}_rows.jsonl", non_empty=True),
     log:
@@ -48,13 +49,15 @@ rule draw_rows:
         "../envs/cpu.yaml"
     params:
         module=as_py_module(),
+        arm=arm_of_run,
+        arms=other_arms,
         most=setting("study/rows"),
         fewest=setting("study/min_rows"),
         seed=setting("seed"),
     shell:
         """
-        python -m {params.module} --rows {input.rows} --all {input.all_rows} \
-            --most {params.most} --fewest {params.fewest} --seed {params.seed} \
+        python -m {params.module} --arm {params.arm} --rows {input.rows} \
+            --arms {params.arms} --others {input.others} --most {params.most} --fewest {params.fewest} --seed {params.seed} \
             --output {output} --log {log}
         """
 

@@ -1,12 +1,12 @@
-"""Draw the rows that an arm of a study learns from: as many as the poorest arm has.
+"""Draw the rows that an arm of a study learns from: as many as the poorest arm of its cell has.
 
-    python -m scripts.draw_rows --rows ada_verified.jsonl \\
-        --all ada_verified.jsonl self_instruct_unverified.jsonl --most 200 --fewest 8 --seed 42 \\
-        --output ada_verified_rows.jsonl
+    python -m scripts.draw_rows --arm ada_verified --rows $CELL/ada_verified.jsonl \\
+        --arms ada_unverified self_instruct --others $CELL/ada_unverified.jsonl \\
+        $CELL/self_instruct_unverified.jsonl --most 200 --fewest 8 --seed 42 \\
+        --output $CELL/arms/ada_verified_rows.jsonl
 
-The number is the same for all arms of all cells, so that no arm is better for having more rows. No
-instruction gives a second row while another one has none, so that an arm has as many different
-instructions as it can.
+`--others` are the rows of the other arms, in the order of `--arms`. No instruction gives a second
+row while another one has none, so that an arm has as many different instructions as it can.
 """
 
 import random
@@ -17,6 +17,7 @@ from pathlib import Path
 from scripts.lib.console import counts, run_step, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.records import Verified, read_rows, write_rows
+from scripts.lib.study import ARM_NAMED
 
 
 def common_number(available: dict[str, int], most: int, fewest: int) -> int:
@@ -32,6 +33,12 @@ def common_number(available: dict[str, int], most: int, fewest: int) -> int:
             "study.min_rows in config.yaml"
         )
     return min(most, available[poorest])
+
+
+def rows_of(arm: str, path: Path) -> list[Verified]:
+    """The rows of a file that an arm may learn from."""
+    first_replies = ARM_NAMED[arm].first_replies
+    return [row for row in read_rows(path, Verified) if row.reply_number == 0 or not first_replies]
 
 
 def draw(rows: list[Verified], number: int, seed: int) -> list[Verified]:
@@ -52,8 +59,10 @@ def draw(rows: list[Verified], number: int, seed: int) -> list[Verified]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
+    parser.add_argument("--arm", choices=sorted(ARM_NAMED), required=True)
     parser.add_argument("--rows", type=Path, required=True, help="of this arm")
-    parser.add_argument("--all", type=Path, nargs="+", required=True, help="of all arms")
+    parser.add_argument("--arms", choices=sorted(ARM_NAMED), nargs="+", required=True)
+    parser.add_argument("--others", type=Path, nargs="+", required=True, help="rows of those arms")
     parser.add_argument("--most", type=int, required=True)
     parser.add_argument("--fewest", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -61,12 +70,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    available = {
-        str(path): sum(1 for _ in read_rows(path, Verified))
-        for path in (*arguments.all, arguments.rows)
-    }
+    rows = rows_of(arguments.arm, arguments.rows)
+    available = {str(arguments.rows): len(rows)}
+    for arm, path in zip(arguments.arms, arguments.others, strict=True):
+        available[f"{path} ({arm})"] = len(rows_of(arm, path))
     number = common_number(available, arguments.most, arguments.fewest)
-    rows = draw(list(read_rows(arguments.rows, Verified)), number, arguments.seed)
+    rows = draw(rows, number, arguments.seed)
     write_rows(arguments.output, rows)
     counts(
         "draw_rows",

@@ -86,13 +86,14 @@ def asked_of(
 def closing_mark(task: Task) -> list[str]:
     """The mark with which a response to a code task ends, such as `[/PYTHON]`, if it has one.
 
-    One that stands before the solution too, as a fence does, counts with the line break before it.
+    It counts on a line of its own: a model that repeats its prompt first names the mark in a
+    sentence.
     """
     if task.spec["kind"] != "code":
         return []
     before, _, behind = task.spec["instruction"]["response"].rpartition("{solution}")
-    marks = [mark for mark in (behind.strip(), behind) if mark.strip() and mark not in before]
-    return marks[:1]
+    mark = behind.rstrip()
+    return [mark] if mark.strip() and mark.startswith("\n") and mark not in before else []
 
 
 def request_of(

@@ -139,26 +139,34 @@ def differences(scores: Scores, seed: int) -> list[dict[str, Any]]:
     return [{**row, "p_holm": p} for row, p in zip(found, corrected, strict=True)]
 
 
-def sweeps(scores: Scores, seed: int) -> list[dict[str, Any]]:
-    """What the generator's arms score by the number of its samples and epochs."""
+def sweeps(scores: Scores, files: list[Path], seed: int) -> list[dict[str, Any]]:
+    """What the generator's arms score by the number of its samples and epochs.
+
+    `files` are the rows that the students learn from: the cells may have different numbers of them.
+    """
     return [
-        {"seed_rows": setting[0], "epochs": setting[1], **arm_result(scores, name, setting, seed)}
+        {
+            "seed_rows": setting[0],
+            "epochs": setting[1],
+            **arm_result(scores, name, setting, seed),
+            "rows": rows_of_arms(files, setting)[name],
+        }
         for setting in scores.settings
         for name in scores.arms(setting)
         if ARM_NAMED[name].source == ADA
     ]
 
 
-def rows_of_arms(files: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
+def rows_of_arms(files: list[Path], setting: Setting) -> dict[str, dict[str, dict[str, int]]]:
     """By arm and seed how many rows its students learn from, and of how many instructions."""
     found: dict[str, dict[str, dict[str, int]]] = {}
     for path in files:
-        place, rows = Place.of(path), list(read_rows(path, Verified))
-        instructions = len({row.instruction_id for row in rows})
-        found.setdefault(place.name, {})[str(place.seed)] = {
-            "rows": len(rows),
-            "instructions": instructions,
-        }
+        place = Place.of(path)
+        if place.setting == setting:
+            rows = list(read_rows(path, Verified))
+            instructions = len({row.instruction_id for row in rows})
+            numbers = {"rows": len(rows), "instructions": instructions}
+            found.setdefault(place.name, {})[str(place.seed)] = numbers
     return found
 
 
@@ -211,10 +219,10 @@ def main(argv: list[str] | None = None) -> None:
         "seed_rows": setting[0],
         "epochs": setting[1],
         "method": METHOD,
-        "rows": rows_of_arms(arguments.rows),
+        "rows": rows_of_arms(arguments.rows, setting),
         "arms": [arm_result(scores, name, setting, seed) for name in (BASE, *scores.arms(setting))],
         "differences": differences(scores, seed),
-        "sweeps": sweeps(scores, seed),
+        "sweeps": sweeps(scores, arguments.rows, seed),
         "funnels": funnels,
         "quality": json.loads(arguments.quality.read_text()),
     }

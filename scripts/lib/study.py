@@ -31,6 +31,14 @@ class Arm:
         """The end of the name of the file that its rows are drawn from."""
         return f"{self.source}_{'verified' if self.verified else 'unverified'}"
 
+    @property
+    def first_replies(self) -> bool:
+        """Whether only first replies are rows: where they are not verified, nothing chooses.
+
+        The seeds alone are too few for that.
+        """
+        return not self.verified and self.source != SEEDS_ONLY
+
 
 # The model that no arm has tuned, to which all are compared.
 BASE = "base"

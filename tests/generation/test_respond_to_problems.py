@@ -93,7 +93,8 @@ def test_a_response_has_what_a_student_was_trained_with(tiny_model: Path) -> Non
 @pytest.mark.parametrize(
     ("kind", "template", "marks"),
     [
-        ("code", "[PYTHON]\n{solution}\n[/PYTHON]", ["[/PYTHON]"]),
+        ("code", "[PYTHON]\n{solution}\n[/PYTHON]", ["\n[/PYTHON]"]),
+        ("code", "<code>{solution}</code>", []),
         ("code", "```\n{solution}\n```", ["\n```"]),
         ("code", "{solution}", []),
         ("math", "{solution}\nThe answer is $\\boxed{{answer}}$", []),

@@ -84,19 +84,23 @@ def test_rows_are_drawn_from_as_many_instructions_as_there_are(counts, number, s
 def test_every_arm_gets_as_many_rows_as_the_poorest_has(tmp_path: Path) -> None:
     files = [tmp_path / "rich.jsonl", tmp_path / "poor.jsonl"]
     write_rows(files[0], [row(f"i{at}") for at in range(9)])
-    write_rows(files[1], [row(f"i{at}") for at in range(4)])
+    # Unverified rows of a generator are first replies, so that nothing has chosen them.
+    write_rows(files[1], [*(row(f"i{at}") for at in range(4)), row("i9", reply=1)])
 
     def drawn(fewest: int, most: int) -> int:
         output = tmp_path / "drawn.jsonl"
         draw_rows.main(
-            ["--rows", str(files[0]), "--all", *map(str, files), "--most", str(most),
-             "--fewest", str(fewest), "--seed", "1", "--output", str(output)]
+            ["--arm", "seeds_only", "--rows", str(files[0]), "--arms", "self_instruct",
+             "--others", str(files[1]), "--most", str(most), "--fewest", str(fewest),
+             "--seed", "1", "--output", str(output)]
         )  # fmt: skip
         return sum(1 for _ in read_rows(output, Verified))
 
     assert drawn(fewest=2, most=100) == 4
     assert drawn(fewest=2, most=3) == 3
-    with pytest.raises(UserError, match="poor.jsonl: holds 4 rows.*lower study.min_rows"):
+    with pytest.raises(
+        UserError, match="poor.jsonl .self_instruct.: holds 4 rows.*lower study.min_rows"
+    ):
         drawn(fewest=5, most=100)
 
 
@@ -217,6 +221,9 @@ def study(tmp_path: Path) -> Files:
             "students", f"study/seed_rows~5/epochs~8/seed~{seed}/arms/ada_verified/evaluation/MBPP",
             [0] * 6,
         )  # fmt: skip
+        swept = tmp_path / "results/mbpp/study/seed_rows~5/epochs~8" / f"seed~{seed}" / "arms"
+        write_rows(swept / "ada_verified_rows.jsonl", [row("i1")])
+        files.options["rows"].append(str(swept / "ada_verified_rows.jsonl"))
         for source in (ADA, f"{SELF_INSTRUCT}/unverified"):
             funnel = tmp_path / "results" / "mbpp" / cell / source / "funnel.json"
             funnel.parent.mkdir(parents=True)
@@ -240,8 +247,9 @@ def test_a_study_is_summed_up_by_arm_and_seed(study: Files) -> None:
     assert gaps["ada_verified", "base"]["value"] == pytest.approx(2.5 / 6)
     assert gaps["ada_unverified", "self_instruct"]["p"] == 1.0
     assert all(gap["p_holm"] >= gap["p"] for gap in gaps.values())
-    swept = {(part["seed_rows"], part["arm"]): part["mean"] for part in summary["sweeps"]}
-    assert swept[5, "ada_verified"] == 0 < swept[10, "ada_verified"]
+    swept = {(part["seed_rows"], part["arm"]): part for part in summary["sweeps"]}
+    assert swept[5, "ada_verified"]["mean"] == 0 < swept[10, "ada_verified"]["mean"]
+    assert swept[5, "ada_verified"]["rows"]["1"] == {"rows": 1, "instructions": 1}
     assert set(summary["funnels"]) == {ADA, SELF_INSTRUCT}
 
 
