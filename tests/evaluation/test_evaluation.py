@@ -258,6 +258,26 @@ def test_a_solution_that_returns_nothing_is_explained(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_solution_returns_is_kept_where_it_returns_all(tmp_path: Path) -> None:
+    task = load_task(task_with(tmp_path, "mbpp", instruction="{t}", tests="t"))
+    called = {"entry_point": "half", "inputs": [[2], [4]], "atol": 0, "rules": ""}
+    whole = problem("1", calls=called, solution="def half(n):\n    return n // 2")
+    partly = problem("2", calls=called, solution="def half(n):\n    return {2: 1}[n]")
+    cache = tmp_path / "cache"
+
+    def left_out(memory_mb: int) -> dict[str, int]:
+        settings = Settings(3, memory_mb, 1, "auto", False, cache)
+        with open_judging(task, settings, [whole, partly]) as found:
+            return dict(found.left_out)
+
+    # A loaded machine may be why an input has no result: it is tried again.
+    assert left_out(1024) == left_out(1024) == {"2": 1}
+    assert len(list(cache.iterdir())) == 1
+    # With less memory some solutions return less.
+    left_out(512)
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_whoever_fails_waits_for_no_other_response() -> None:
     asked: list[int] = []
     aborted: list[bool] = []

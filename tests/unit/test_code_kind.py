@@ -210,6 +210,8 @@ def test_a_solution_runs_behind_what_stands_before_its_signature() -> None:
         "[PYTHON]\nhm\n[/PYTHON]\n[PYTHON]\nx = 1\n[/PYTHON]",
         "```python\nx = 1\n\nprint([x, x,",
         "x = 1\n\nIt gives x a value.",
+        # The stub that the prompt shows, and behind it the code.
+        '```python\ndef f(n):\n    """Double n."""\n```\nSo:\n```python\nx = 1\n```',
     ],
 )
 def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
@@ -223,6 +225,7 @@ def test_the_code_of_a_response_is_found(task: Task, response: str) -> None:
         "[PYTHON]\nx = (\ny = 2\n[/PYTHON]",
         "```\nx = (\ny\n```\nSo it is.",
         "def f(",
+        'def f(n):\n    """Double n."""\n    ...\n',
         "",
     ],
 )

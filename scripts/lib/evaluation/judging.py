@@ -115,7 +115,7 @@ def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]
     calls = {}
     called = [problem for problem in problems if problem.calls]
     asked = in_order(
-        lambda problem: _calls_of(sandbox, settings.cache, problem),
+        lambda problem: _calls_of(sandbox, settings, problem),
         called,
         2 * settings.workers,
         sandbox.abort,
@@ -143,21 +143,24 @@ def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]
     return Judging(Judges(run, _no_equal), sandbox.description, left_out, sandbox.abort)
 
 
-def _calls_of(sandbox: Sandbox, folder: Path, problem: Problem) -> tuple[Calls, int]:
+def _calls_of(sandbox: Sandbox, settings: Settings, problem: Problem) -> tuple[Calls, int]:
     """The calls that responses are judged by, and the number of those that had to be left out.
 
     What the solution returns is computed once: it is kept under a digest of all that decides it.
+    Where inputs are left out it is not kept: a loaded machine may be the reason.
     """
     asked = problem.calls
     inputs = asked["inputs"]
     if asked["rules"] == "mbpp":
         inputs = as_taken(problem.id, inputs)
-    name = name_of_work([_code(), asked, problem.solution, problem.id], [], [])
-    kept = _read_kept(folder / f"{name}.json", len(inputs))
+    decides = [_code(), asked, problem.solution, problem.id, settings.memory_mb]
+    path = settings.cache / f"{name_of_work(decides, [], [])}.json"
+    kept = _read_kept(path, len(inputs))
     if kept is None:
         kept = _returned(sandbox, problem, inputs)
-        with atomic_file(folder / f"{name}.json") as stream:
-            stream.write(codec.dumps(codec.encode(kept)).decode())
+        if len(kept[0]) == len(inputs):
+            with atomic_file(path) as stream:
+                stream.write(codec.dumps(codec.encode(kept)).decode())
     numbers, expected = kept
     found = Calls(
         asked["entry_point"],

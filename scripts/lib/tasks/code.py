@@ -261,7 +261,7 @@ def real_tests(functions: set[str], tests: Iterable[str]) -> tuple[str, ...]:
     return tuple(test for test in tests if not nothing_proved(functions, [test]))
 
 
-# Statements that give something a name.
+# Statements that give something a name (of functions, those that do anything).
 _NAMING = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import,
     ast.ImportFrom, ast.If, ast.Try, ast.With, ast.For, ast.While,
@@ -269,9 +269,22 @@ _NAMING = (
 
 
 def _gives_names(code: str) -> bool:
-    """Whether a piece of code is Python and gives anything a name."""
+    """Whether a piece of code is Python and gives a name to anything but a function's stub."""
     tree = _parse(code)
-    return bool(tree) and any(isinstance(node, _NAMING) for node in tree.body)
+    return bool(tree) and any(
+        isinstance(node, _NAMING) and not _is_stub(node) for node in tree.body
+    )
+
+
+def _is_stub(node: ast.stmt) -> bool:
+    """Whether a statement is a function of nothing but a docstring, an ellipsis or `pass`."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return all(
+        isinstance(part, ast.Pass)
+        or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+        for part in node.body
+    )
 
 
 class Code(Kind):
@@ -358,7 +371,8 @@ class Code(Kind):
         """The code of a response: between the tags, else in a fence, else all of it.
 
         Only what is Python that gives anything a name counts, since no test could call anything
-        else: a model that repeats its prompt writes tags around words. What nothing closes counts
+        else: a model that repeats its prompt writes tags around words, or a stub. What nothing
+        closes counts
         up to the last line with which it is Python: the limit of tokens cuts off what a model
         writes behind its solution. Empty where there is none.
         """
