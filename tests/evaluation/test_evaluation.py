@@ -122,10 +122,6 @@ def test_code_is_run_and_two_models_are_compared(tmp_path: Path) -> None:
     assert gap["value"] == 0.5 and gap["interval"][0] <= 0.5 <= gap["interval"][1]
     assert 0 < gap["p"] <= 1 and gap["method"].startswith("paired bootstrap")
 
-    # What a solution returns is computed once.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "_returned", None)
-        assert bench.evaluate("again", [response(str(at), "x = 1") for at in range(1, 5)])
     spoilt = bench.result("student")
     spoilt["protocol"]["chat_format"] = "llama2"
     bench.result_file("student").write_text(json.dumps(spoilt))
@@ -258,16 +254,16 @@ def test_a_solution_that_returns_nothing_is_explained(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_solution_returns_is_kept_where_it_returns_all(tmp_path: Path) -> None:
+def test_what_a_solution_returns_is_kept_where_it_returns_all(tmp_path: Path, monkeypatch) -> None:
     task = load_task(task_with(tmp_path, "mbpp", instruction="{t}", tests="t"))
     called = {"entry_point": "half", "inputs": [[2], [4]], "atol": 0, "rules": ""}
     whole = problem("1", calls=called, solution="def half(n):\n    return n // 2")
     partly = problem("2", calls=called, solution="def half(n):\n    return {2: 1}[n]")
     cache = tmp_path / "cache"
 
-    def left_out(memory_mb: int) -> dict[str, int]:
+    def left_out(memory_mb: int, *problems: Problem) -> dict[str, int]:
         settings = Settings(3, memory_mb, 1, "auto", False, cache)
-        with open_judging(task, settings, [whole, partly]) as found:
+        with open_judging(task, settings, problems or (whole, partly)) as found:
             return dict(found.left_out)
 
     # A loaded machine may be why an input has no result: it is tried again.
@@ -276,6 +272,8 @@ def test_what_a_solution_returns_is_kept_where_it_returns_all(tmp_path: Path) ->
     # With less memory some solutions return less.
     left_out(512)
     assert len(list(cache.iterdir())) == 2
+    monkeypatch.setattr(judging, "_returned", None)
+    assert left_out(512, whole) == {}
 
 
 def test_whoever_fails_waits_for_no_other_response() -> None:

@@ -42,7 +42,8 @@ def check_alike(first: Result, second: Result, path: Path, decoding: bool = True
     else:
         keys.remove("name")
     differing = [key for key in keys if first["protocol"].get(key) != second["protocol"].get(key)]
-    differing += [key for key in ("benchmark", "problems", "of") if first[key] != second[key]]
+    keys = ("benchmark", "problems", "of", "inputs_left_out")
+    differing += [key for key in keys if first.get(key) != second.get(key)]
     if differing:
         raise UserError(
             f"{path}: was measured by another protocol, '{differing[0]}' differs: remove it and "
