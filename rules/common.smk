@@ -597,6 +597,14 @@ def problems(wildcards):
     return f"<results>/{task}/problems/{wildcards.benchmark}.jsonl"
 
 
+def problems_of_all_benchmarks(wildcards):
+    """The problems of all benchmarks that a task is evaluated on."""
+    return [
+        f"<results>/{wildcards.task}/problems/{name}.jsonl"
+        for name in evaluated_benchmarks(wildcards.task)
+    ]
+
+
 def evaluated_model(wildcards):
     """The model that responds to a benchmark: the student, or what it was before its training."""
     if wildcards.model == "base":
@@ -694,13 +702,33 @@ SEEDS_ALONE = rf"{TASK}/study/{CELL}/{SEEDS_ONLY}"
 
 
 @cache
+def study_of(task):
+    """The section `study` of a task: what it leaves open is as without a study."""
+    found = config_of(task)
+    study = dict(found["study"])
+    if study["seed_rows"] is None:
+        study["seed_rows"] = [found["seed_rows"] or number_of_seeds(task)]
+    if study["epochs"] is None:
+        study["epochs"] = [found["generator"]["training"]["epochs"]]
+    return study
+
+
+def number_of_seeds(task):
+    """How many samples the set of a task's seeds has."""
+    source = seed_source_of(task)
+    if isinstance(source, str):
+        path = task_named(task).path.parent / source
+        return len(checked(load_seed_file, task_named(task), path))
+    return len(source["ids"])
+
+
+@cache
 def cells_of(task):
     """The cells of a task's study."""
     from pandas import DataFrame
     from snakemake.utils import Paramspace
 
-    frame = DataFrame(cells(config_of(task)["study"]))
-    return Paramspace(frame, single_wildcard="cell")
+    return Paramspace(DataFrame(cells(study_of(task))), single_wildcard="cell")
 
 
 def values_of(run):
@@ -711,7 +739,7 @@ def values_of(run):
 
 def cells_with_arms(task, reference=False):
     """The folders of a study's cells with their arms; of all, or where all arms are compared."""
-    study = config_of(task)["study"]
+    study = study_of(task)
     if config_of(task)["verification"]["method"] == UNVERIFIED:
         raise WorkflowError(
             "config.yaml: key 'verification.method': with none a study has no verified arm: set "
@@ -734,7 +762,7 @@ def arm_of_run(wildcards):
 def other_arms(wildcards):
     """The other arms of the cell that an arm is of: each gets as many rows as the poorest has."""
     run = Run.named(wildcards.task)
-    found = arms_of(values_of(run), config_of(run.task)["study"])
+    found = arms_of(values_of(run), study_of(run.task))
     return [arm.name for arm in found if arm.name != run.arm]
 
 
@@ -836,3 +864,18 @@ def made_of(source, made):
         return made.format(task=wildcards.task) if exists else []
 
     return files
+
+
+def seeds_of_first_cell(wildcards):
+    """The seeds of the first cell of a study."""
+    folder, _ = cells_with_arms(wildcards.task)[0]
+    return f"{folder}/{ADA}/seeds.jsonl"
+
+
+def misfits_of_study(wildcards):
+    """What of the students' rows was left out of their training, of all of a study."""
+    return [
+        f"{folder}/arms/{arm.name}/student_misfits.jsonl"
+        for folder, arms in cells_with_arms(wildcards.task)
+        for arm in arms
+    ]

@@ -160,8 +160,11 @@ rule compare_models:
         base_scores=evaluations_of("base", ".jsonl"),
         student=evaluations_of("student", ".json"),
         student_scores=evaluations_of("student", ".jsonl"),
+        problems=problems_of_all_benchmarks,
+        rows="<results>/{task}_verified.jsonl",
+        seeds="<results>/{task}/seeds.jsonl",
         script="scripts/compare_models.py",
-        library=EVALUATION_LIBRARY,
+        library=[*EVALUATION_LIBRARY, "scripts/lib/decontamination.py"],
     output:
         "<results>/{task}_eval.json",
     log:
@@ -177,5 +180,6 @@ rule compare_models:
         python -m {params.module} --task {wildcards.task} --reference {input.reference} \
             --base {input.base} --base-rows {input.base_scores} \
             --student {input.student} --student-rows {input.student_scores} \
+            --problems {input.problems} --rows {input.rows} --seeds {input.seeds} \
             --seed {params.seed} --output {output} --log {log}
         """

@@ -176,6 +176,7 @@ rule sum_up_cost:
             --logs {params.logs} --gpus train_generator={params.generator_gpus} \
             train_student={params.student_gpus} generate_instructions={params.sampling_gpus} \
             label_instructions={params.label_gpus} respond_to_problems={params.sampling_gpus} \
+            run_lm_eval=1 \
             --journal .cache/completions --table {output.table} --output {output.cost} --log {log}
         """
 

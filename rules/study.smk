@@ -66,7 +66,7 @@ use rule measure_instructions as compare_instructions with:
     input:
         instructions=of_writing_sources("{source}_instructions.jsonl"),
         dropped=of_writing_sources("{source}/dropped.jsonl"),
-        seeds="<results>/{task}/seeds.jsonl",
+        seeds=seeds_of_first_cell,
         local=local_target,
         task=ancient(task_file),
         script="scripts/measure_instructions.py",
@@ -95,6 +95,7 @@ rule summarize_study:
         students=students_of_study(".json"),
         student_scores=students_of_study(".jsonl"),
         rows=drawn_rows_of_study,
+        misfits=misfits_of_study,
         funnels=funnels_of_study,
         quality="<results>/{task}/study/quality.json",
         script="scripts/summarize_study.py",
@@ -114,6 +115,7 @@ rule summarize_study:
         python -m {params.module} --task {wildcards.task} --reference {input.reference} \
             --base {input.base} --base-rows {input.base_scores} \
             --students {input.students} --student-rows {input.student_scores} \
-            --rows {input.rows} --funnels {input.funnels} --quality {input.quality} \
+            --rows {input.rows} --misfits {input.misfits} \
+            --funnels {input.funnels} --quality {input.quality} \
             --seed {params.seed} --output {output} --log {log}
         """

@@ -6,10 +6,12 @@
         --base-rows results/mbpp/evaluation/MBPP/base.jsonl \\
         --student results/mbpp/evaluation/MBPP/student.json \\
         --student-rows results/mbpp/evaluation/MBPP/student.jsonl \\
-        --seed 42 --output results/mbpp_eval.json
+        --problems results/mbpp/problems/MBPP.jsonl --rows results/mbpp_verified.jsonl \\
+        --seeds results/mbpp/seeds.jsonl --seed 42 --output results/mbpp_eval.json
 
 Each option takes a file a benchmark, all in the same order. Nothing is compared where the
-benchmark's own solutions (`--reference`) are not all right, or where the protocols differ.
+benchmark's own solutions (`--reference`) are not all right, or where the protocols differ. Of what
+the pipeline has read, rows and seeds, the result tells which problems it overlaps.
 """
 
 import json
@@ -19,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.decontamination import OverlapIndex
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.intervals import PAIRED, paired_difference
 from scripts.lib.evaluation.results import check_alike, check_reference, read_result
 from scripts.lib.evaluation.scores import values_by_problem
 from scripts.lib.files import atomic_file
-from scripts.lib.records import Score, read_rows
+from scripts.lib.records import BenchmarkItem, Problem, Score, Seed, Verified, read_rows
 
 # What a comparison says once, for both models.
 _SHARED = ("task", "benchmark", "protocol", "problems", "of", "limit", "model")
@@ -47,7 +50,19 @@ def difference(
     return {"value": value, "interval": list(interval), "p": p, "method": PAIRED}
 
 
-def compare(files: dict[str, Path], seed: int) -> dict[str, Any]:
+def overlap_of(problems: list[Problem], texts: Sequence[str]) -> dict[str, Any]:
+    """Which problems of a benchmark overlap what the student, or its generator, has read.
+
+    `texts` are the instructions of its rows and the seeds. Decontamination guards what a task names
+    as its `benchmark`; what is measured may be more than that.
+    """
+    items = [BenchmarkItem(row.benchmark, row.id, row.instruction) for row in problems]
+    index = OverlapIndex(items)
+    found = [overlap.item_id for text in texts for overlap in index.find(text)]
+    return {"texts": len(texts), "overlapping": len(found), "problems": sorted(set(found))}
+
+
+def compare(files: dict[str, Path], texts: Sequence[str], seed: int) -> dict[str, Any]:
     """The comparison on one benchmark."""
     reference, base, student = (
         read_result(files[name]) for name in ("reference", "base", "student")
@@ -71,6 +86,7 @@ def compare(files: dict[str, Path], seed: int) -> dict[str, Any]:
         "of": base["of"],
         "limit": base["limit"],
         "reference": {"right": reference["problems"], "of": reference["problems"]},
+        "overlap": overlap_of(list(read_rows(files["problems"], Problem)), texts),
         "models": models,
         "differences": differences,
     }
@@ -79,10 +95,12 @@ def compare(files: dict[str, Path], seed: int) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--task", required=True, help="its name, for the result")
-    names = ("reference", "base", "base_rows", "student", "student_rows")
+    names = ("reference", "base", "base_rows", "student", "student_rows", "problems")
     for name in names:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=Path, nargs="+", required=True)
+    parser.add_argument("--rows", type=Path, required=True, help="that the student learnt from")
+    parser.add_argument("--seeds", type=Path, required=True, help="that the generator learnt from")
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -91,8 +109,10 @@ def main(argv: list[str] | None = None) -> None:
     given = [getattr(arguments, name) for name in names]
     if len({len(files) for files in given}) > 1:
         raise UserError("the options name different numbers of files: name one a benchmark each")
+    texts = [row.bare_instruction for row in read_rows(arguments.rows, Verified)]
+    texts += [seed.instruction for seed in read_rows(arguments.seeds, Seed)]
     benchmarks = [
-        compare(dict(zip(names, files, strict=True)), arguments.seed)
+        compare(dict(zip(names, files, strict=True)), texts, arguments.seed)
         for files in zip(*given, strict=True)
     ]
     with atomic_file(arguments.output) as stream:
@@ -100,6 +120,11 @@ def main(argv: list[str] | None = None) -> None:
         json.dump(result, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
     for found in benchmarks:
+        if overlapped := found["overlap"]["problems"]:
+            say(
+                f"warning: {len(overlapped)} problems of {found['benchmark']} overlap a row or a "
+                f"seed, as {overlapped[0]}: {arguments.output} names them under 'overlap'"
+            )
         for name, gap in found["differences"].items():
             values = [found["models"][model]["metrics"][name]["value"] for model in found["models"]]
             low, high = gap["interval"]

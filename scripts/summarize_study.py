@@ -6,7 +6,9 @@
         --base-rows results/mbpp/evaluation/MBPP/base.jsonl \\
         --students $CELL/arms/ada_verified/evaluation/MBPP/student.json ... \\
         --student-rows $CELL/arms/ada_verified/evaluation/MBPP/student.jsonl ... \\
-        --rows $CELL/arms/ada_verified_rows.jsonl ... --funnels $CELL/ada/funnel.json ... \\
+        --rows $CELL/arms/ada_verified_rows.jsonl ... \\
+        --misfits $CELL/arms/ada_verified/student_misfits.jsonl ... \\
+        --funnels $CELL/ada/funnel.json ... \\
         --quality results/mbpp/study/quality.json \\
         --seed 42 --output results/mbpp_study.json
 
@@ -30,6 +32,7 @@ from scripts.lib.files import atomic_file
 from scripts.lib.records import Score, Verified, read_rows
 from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE
 from scripts.lib.study_statistics import METHOD, Effect, effect, holm
+from scripts.lib.training.examples import Misfit
 
 if TYPE_CHECKING:
     import numpy
@@ -139,17 +142,19 @@ def differences(scores: Scores, seed: int) -> list[dict[str, Any]]:
     return [{**row, "p_holm": p} for row, p in zip(found, corrected, strict=True)]
 
 
-def sweeps(scores: Scores, files: list[Path], seed: int) -> list[dict[str, Any]]:
+def sweeps(
+    scores: Scores, files: list[Path], misfits: list[Path], seed: int
+) -> list[dict[str, Any]]:
     """What the generator's arms score by the number of its samples and epochs.
 
-    `files` are the rows that the students learn from: the cells may have different numbers of them.
+    The cells may have different numbers of rows (see `rows_of_arms`).
     """
     return [
         {
             "seed_rows": setting[0],
             "epochs": setting[1],
             **arm_result(scores, name, setting, seed),
-            "rows": rows_of_arms(files, setting)[name],
+            "rows": rows_of_arms(files, misfits, setting)[name],
         }
         for setting in scores.settings
         for name in scores.arms(setting)
@@ -157,15 +162,24 @@ def sweeps(scores: Scores, files: list[Path], seed: int) -> list[dict[str, Any]]
     ]
 
 
-def rows_of_arms(files: list[Path], setting: Setting) -> dict[str, dict[str, dict[str, int]]]:
-    """By arm and seed how many rows its students learn from, and of how many instructions."""
+def rows_of_arms(
+    files: list[Path], misfits: list[Path], setting: Setting
+) -> dict[str, dict[str, dict[str, int]]]:
+    """By arm and seed how many rows its students have, and of how many instructions.
+
+    `misfits` are the files of what did not fit into the training: such rows are `left_out`.
+    """
+    left_out = {Place.of(path): sum(1 for _ in read_rows(path, Misfit)) for path in misfits}
     found: dict[str, dict[str, dict[str, int]]] = {}
     for path in files:
         place = Place.of(path)
         if place.setting == setting:
             rows = list(read_rows(path, Verified))
-            instructions = len({row.instruction_id for row in rows})
-            numbers = {"rows": len(rows), "instructions": instructions}
+            numbers = {
+                "rows": len(rows),
+                "instructions": len({row.instruction_id for row in rows}),
+                "left_out": left_out[place],
+            }
             found.setdefault(place.name, {})[str(place.seed)] = numbers
     return found
 
@@ -181,7 +195,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", required=True)
     for name, number in [
         ("reference", None), ("base", None), ("base-rows", None),
-        ("students", "+"), ("student-rows", "+"), ("rows", "+"), ("funnels", "+"),
+        ("students", "+"), ("student-rows", "+"), ("rows", "+"), ("misfits", "+"), ("funnels", "+"),
         ("quality", None), ("output", None),
     ]:  # fmt: skip
         parser.add_argument(f"--{name}", type=Path, nargs=number, required=True)
@@ -219,10 +233,10 @@ def main(argv: list[str] | None = None) -> None:
         "seed_rows": setting[0],
         "epochs": setting[1],
         "method": METHOD,
-        "rows": rows_of_arms(arguments.rows, setting),
+        "rows": rows_of_arms(arguments.rows, arguments.misfits, setting),
         "arms": [arm_result(scores, name, setting, seed) for name in (BASE, *scores.arms(setting))],
         "differences": differences(scores, seed),
-        "sweeps": sweeps(scores, arguments.rows, seed),
+        "sweeps": sweeps(scores, arguments.rows, arguments.misfits, seed),
         "funnels": funnels,
         "quality": json.loads(arguments.quality.read_text()),
     }

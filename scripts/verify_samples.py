@@ -29,7 +29,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
 from scripts.lib.funnel import UNVERIFIED, build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
-from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Limits, Sandbox, SandboxUnavailable
+from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Sandbox, open_sandbox
 from scripts.lib.sandbox.levels import AUTO, LEVELS
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.code import TESTS_SHOWN, functions_to_test, program
@@ -92,7 +92,13 @@ def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
     if settings.method == UNVERIFIED:
         yield Verification(UNVERIFIED, "", _unverified)
     elif kind == "code":
-        with _open_sandbox(settings) as sandbox:
+        with open_sandbox(
+            settings.workers,
+            settings.sandbox_level,
+            settings.timeout,
+            settings.memory_mb,
+            settings.accept_risk,
+        ) as sandbox:
             yield _execution(task, settings, sandbox)
     elif kind == "text":
         yield _well_formed(task)
@@ -112,15 +118,6 @@ def _majority(settings: Settings, group: Callable) -> Verification:
 
 def _unverified(labels: list[Label], asked: int) -> list[Outcome]:
     return [Outcome(PASSED, support=1, tests=tuple(label.tests)) for label in labels]
-
-
-def _open_sandbox(settings: Settings) -> Sandbox:
-    limits = Limits(cpu_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
-    level, accept_risk = settings.sandbox_level, settings.accept_risk
-    try:
-        return Sandbox(settings.workers, level, limits, accept_risk)
-    except SandboxUnavailable as error:
-        raise UserError(f"model-written code is not run without a sandbox: {error}") from error
 
 
 def _execution(task: Task, settings: Settings, sandbox: Sandbox) -> Verification:

@@ -11,7 +11,7 @@ from scripts import compare_models, evaluate_model, respond_by_reference
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation import judging
 from scripts.lib.evaluation.judging import Settings, open_judging
-from scripts.lib.records import Problem, Response, Score, read_rows, write_rows
+from scripts.lib.records import Problem, Response, Score, Seed, read_rows, write_rows
 from scripts.lib.tasks import load_task
 from tests.evaluation.test_problems import task_with
 
@@ -72,13 +72,17 @@ class Bench:
     def result(self, model: str) -> dict[str, Any]:
         return json.loads(self.result_file(model).read_text(encoding="utf-8"))
 
-    def compare(self) -> dict[str, Any]:
+    def compare(self, seeds: tuple[str, ...] = ()) -> dict[str, Any]:
         output = self.folder / "eval.json"
+        learnt, shown = self.folder / "learnt.jsonl", self.folder / "seeds.jsonl"
+        write_rows(learnt, [])
+        write_rows(shown, [Seed(text) for text in seeds])
         compare_models.main(
             ["--task", "t", "--reference", str(self.result_file("reference")),
              "--base", str(self.result_file("base")), "--base-rows", str(self.rows("base")),
              "--student", str(self.result_file("student")),
-             "--student-rows", str(self.rows("student")), "--seed", "1", "--output", str(output)]
+             "--student-rows", str(self.rows("student")), "--problems", str(self.problems),
+             "--rows", str(learnt), "--seeds", str(shown), "--seed", "1", "--output", str(output)]
         )  # fmt: skip
         return json.loads(output.read_text(encoding="utf-8"))
 
@@ -274,6 +278,24 @@ def test_what_a_solution_returns_is_kept_where_it_returns_all(tmp_path: Path, mo
     assert len(list(cache.iterdir())) == 2
     monkeypatch.setattr(judging, "_returned", None)
     assert left_out(512, whole) == {}
+
+
+def test_problems_that_the_generator_has_read_are_named(tmp_path: Path, capsys) -> None:
+    task = task_with(tmp_path, "gsm8k", instruction="{q}", answer="{a}")
+    known = (
+        "A farmer sells seven baskets of ripe apples at the market every single Saturday morning."
+    )
+    other = "How many wooden chairs fit around four large round tables in the old village hall?"
+    asked = [
+        problem("1", instruction=known, answer="7"),
+        problem("2", instruction=other, answer="7"),
+    ]
+    bench = Bench(tmp_path, task, asked)
+    for model in ("reference", "base", "student"):
+        bench.evaluate(model, [response(at, "The answer is 7") for at in "12"])
+    (found,) = bench.compare(seeds=("What is two and two?", known))["benchmarks"]
+    assert found["overlap"] == {"texts": 2, "overlapping": 1, "problems": ["1"]}
+    assert "warning: 1 problems of B overlap a row or a seed, as 1" in capsys.readouterr().err
 
 
 def test_whoever_fails_waits_for_no_other_response() -> None:

@@ -45,6 +45,17 @@ def test_shards_are_one_step_and_hours_count_all_gpus(tmp_path: Path) -> None:
     assert all(step["gpu_hours_known"] for step in found.values())
 
 
+def test_the_steps_of_a_study_are_told_apart(tmp_path: Path) -> None:
+    cell = "study/seed_rows~10/epochs~8/seed~1"
+    for name in ("ada/verify_samples", "ada/generate_instructions/1", "self_instruct/keep_unverified",
+                 "arms/ada_verified/evaluate_model/MBPP/student"):  # fmt: skip
+        benchmark(tmp_path, f"{cell}/{name}", "gpus: 1")
+    assert set(steps(tmp_path)) == {
+        "study/verify_samples", "study/generate_instructions", "study/keep_unverified",
+        "study/evaluate_model",
+    }  # fmt: skip
+
+
 def test_a_processor_that_stood_in_is_no_gpu_hour(tmp_path: Path) -> None:
     benchmark(tmp_path, "train_generator", "gpus: 0")
     step = steps(tmp_path)["/train_generator"]

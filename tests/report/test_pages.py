@@ -126,11 +126,17 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "words"),
-    [([0.01, 0.05], "is better"), ([-0.05, -0.01], "is worse"), ([-0.01, 0.05], "No difference")],
+    ("interval", "p", "words"),
+    [
+        ([0.01, 0.05], 0.01, "is better"),
+        ([-0.05, -0.01], 0.01, "is worse"),
+        ([-0.01, 0.05], 0.3, "No difference in pass@1 on b is shown: its interval holds zero"),
+        # Four problems won of a hundred, and none lost.
+        ([0.01, 0.08], 0.127, "chance alone gives as large a one with p = 0.13"),
+    ],
 )
-def test_the_verdict_is_that_of_the_interval(interval: list[float], words: str) -> None:
-    found = {"pass@1": {"value": 0.02, "interval": interval}}
+def test_the_verdict_is_that_of_interval_and_p(interval: list[float], p: float, words: str) -> None:
+    found = {"pass@1": {"value": 0.02, "interval": interval, "p": p}}
     assert words in verdict({"benchmarks": [{"benchmark": "b", "differences": found}]})
 
 

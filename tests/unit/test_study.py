@@ -15,6 +15,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.records import Drop, Instruction, Score, Seed, Verified, read_rows, write_rows
 from scripts.lib.study import ADA, ARMS, SEEDS_ONLY, SELF_INSTRUCT, Run, arms_of, cells
 from scripts.lib.study_statistics import effect, holm
+from scripts.lib.training.examples import Misfit
 
 TASKS = Path(__file__).parents[2] / "tasks"
 STUDY = {"seeds": [1, 2], "seed_rows": [10, 5], "epochs": [8], "seed_replies": 7}
@@ -194,6 +195,12 @@ class Files:
         if name != "reference":
             self.options.setdefault(f"{name}-rows", []).append(str(folder / f"{name}.jsonl"))
 
+    def misfits(self, place: str, found: list[Misfit]) -> None:
+        """Write what does not fit into an arm's training."""
+        path = self.root / "results" / "mbpp" / place / "student_misfits.jsonl"
+        write_rows(path, found)
+        self.options.setdefault("misfits", []).append(str(path))
+
     def run(self) -> dict:
         """Sum the study up."""
         options = [text for name, files in self.options.items() for text in (f"--{name}", *files)]
@@ -217,6 +224,7 @@ def study(tmp_path: Path) -> Files:
             rows = tmp_path / "results" / "mbpp" / cell / "arms" / f"{arm.name}_rows.jsonl"
             write_rows(rows, [row("i1"), replace(row("i1"), id="b"), row("i2")])
             files.options.setdefault("rows", []).append(str(rows))
+            files.misfits(f"{cell}/arms/{arm.name}", [Misfit("b", "no_end", 9, 9, 9)])
         files.evaluation(
             "students", f"study/seed_rows~5/epochs~8/seed~{seed}/arms/ada_verified/evaluation/MBPP",
             [0] * 6,
@@ -224,6 +232,7 @@ def study(tmp_path: Path) -> Files:
         swept = tmp_path / "results/mbpp/study/seed_rows~5/epochs~8" / f"seed~{seed}" / "arms"
         write_rows(swept / "ada_verified_rows.jsonl", [row("i1")])
         files.options["rows"].append(str(swept / "ada_verified_rows.jsonl"))
+        files.misfits(f"study/seed_rows~5/epochs~8/seed~{seed}/arms/ada_verified", [])
         for source in (ADA, f"{SELF_INSTRUCT}/unverified"):
             funnel = tmp_path / "results" / "mbpp" / cell / source / "funnel.json"
             funnel.parent.mkdir(parents=True)
@@ -242,14 +251,18 @@ def test_a_study_is_summed_up_by_arm_and_seed(study: Files) -> None:
     assert arms["ada_verified"]["mean"] == pytest.approx(3.5 / 6)
     assert arms["base"]["values"]["1"] == pytest.approx(1 / 6)
     assert (summary["metric"], summary["problems"], summary["of"]) == ("pass@1", 6, 500)
-    assert summary["rows"]["ada_verified"]["1"] == {"rows": 3, "instructions": 2}
+    assert summary["rows"]["ada_verified"]["1"] == {
+        "rows": 3, "instructions": 2, "left_out": 1
+    }  # fmt: skip
     gaps = {(gap["arm"], gap["against"]): gap for gap in summary["differences"]}
     assert gaps["ada_verified", "base"]["value"] == pytest.approx(2.5 / 6)
     assert gaps["ada_unverified", "self_instruct"]["p"] == 1.0
     assert all(gap["p_holm"] >= gap["p"] for gap in gaps.values())
     swept = {(part["seed_rows"], part["arm"]): part for part in summary["sweeps"]}
     assert swept[5, "ada_verified"]["mean"] == 0 < swept[10, "ada_verified"]["mean"]
-    assert swept[5, "ada_verified"]["rows"]["1"] == {"rows": 1, "instructions": 1}
+    assert swept[5, "ada_verified"]["rows"]["1"] == {
+        "rows": 1, "instructions": 1, "left_out": 0
+    }  # fmt: skip
     assert set(summary["funnels"]) == {ADA, SELF_INSTRUCT}
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from scripts.lib.evaluation.scores import GREEDY, LIKELIHOOD
 from scripts.lib.files import atomic_file
 from scripts.lib.kept_work import name_of_work
 from scripts.lib.records import Problem, Response, Score
-from scripts.lib.sandbox import Calls, Job, Limits, Sandbox, SandboxUnavailable
+from scripts.lib.sandbox import Calls, Job, Sandbox, SandboxAborted, open_sandbox
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.compare import NOT_NONE
 from scripts.lib.tasks import RIGHT, WRONG, Judges, Task
@@ -66,7 +66,10 @@ def in_order(
     threads: int,
     abort: Callable[[], None],
 ) -> Iterator[Result]:
-    """What a function gives for each item, in order; whoever is interrupted waits for none."""
+    """What a function gives for each item, in order; whoever is interrupted waits for none.
+
+    After `abort` the function has to come to an end at once.
+    """
     with ThreadPoolExecutor(threads) as executor:
         try:
             yield from executor.map(function, items)
@@ -81,7 +84,13 @@ def open_judging(task: Task, settings: Settings, problems: Sequence[Problem]) ->
     """The judges of responses to problems. Raises `UserError` where code cannot be isolated."""
     kind = task.spec["kind"]
     if kind == "code":
-        with _open_sandbox(settings) as sandbox:
+        with open_sandbox(
+            settings.workers,
+            settings.sandbox_level,
+            settings.timeout,
+            settings.memory_mb,
+            settings.accept_risk,
+        ) as sandbox:
             yield _execution(sandbox, settings, problems)
     elif kind == "math":
         with AnswerGrouper() as group_equal:
@@ -89,7 +98,8 @@ def open_judging(task: Task, settings: Settings, problems: Sequence[Problem]) ->
             def equal(first: str, second: str) -> bool:
                 return group_equal([first, second]) == [0, 0]
 
-            yield Judging(Judges(_no_run, equal))
+            # Without its processes nobody waits for a comparison.
+            yield Judging(Judges(_no_run, equal), abort=group_equal.__exit__)
     else:
         yield Judging(Judges(_no_run, _no_equal))
 
@@ -102,14 +112,6 @@ def _no_equal(first: str, second: str) -> bool:
     raise AssertionError("no mathematical answers are compared for a task of this kind")
 
 
-def _open_sandbox(settings: Settings) -> Sandbox:
-    limits = Limits(cpu_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
-    try:
-        return Sandbox(settings.workers, settings.sandbox_level, limits, settings.accept_risk)
-    except SandboxUnavailable as error:
-        raise UserError(f"model-written code is not run without a sandbox: {error}") from error
-
-
 def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]) -> Judging:
     left_out: dict[str, int] = {}
     calls = {}
@@ -120,7 +122,7 @@ def _execution(sandbox: Sandbox, settings: Settings, problems: Sequence[Problem]
         2 * settings.workers,
         sandbox.abort,
     )
-    with Progress("solutions", len(called), "problems") as progress:
+    with Progress("solutions", len(called), "problems") as progress, closing(asked):
         for problem, (found, missing) in zip(called, asked, strict=True):
             progress.advance()
             calls[problem.id] = found
@@ -203,6 +205,8 @@ def _returned(sandbox: Sandbox, problem: Problem, inputs: list[Any]) -> list[lis
     numbers = list(range(len(inputs)))
     try:
         values = outputs(inputs)
+    except SandboxAborted:
+        raise
     except RuntimeError:
         single = {number: _output(outputs, inputs[number]) for number in numbers}
         numbers = [number for number, found in single.items() if found]
@@ -221,6 +225,8 @@ def _returned(sandbox: Sandbox, problem: Problem, inputs: list[Any]) -> list[lis
 def _output(outputs: Any, given: Any) -> list[Any]:
     try:
         return outputs([given])
+    except SandboxAborted:
+        raise
     except RuntimeError:
         return []
 
@@ -252,8 +258,9 @@ def judge_all(
     # of each thread.
     threads = workers * (4 if judging.sandbox else 1)
     found = []
-    with Progress("evaluate_model", len(responses), "responses") as progress:
-        for scored in in_order(score, responses, threads, judging.abort):
+    judged = in_order(score, responses, threads, judging.abort)
+    with Progress("evaluate_model", len(responses), "responses") as progress, closing(judged):
+        for scored in judged:
             progress.advance()
             found.append(scored)
     return [*found, *_by_likelihood(task, asked, responses)]

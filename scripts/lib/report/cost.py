@@ -53,7 +53,7 @@ def jobs_in(benchmarks: Path, logs: Path, gpus: Mapping[str, int]) -> Iterator[J
             say(f"warning: {path}: is no benchmark file and is left out")
             continue
         place = path.relative_to(benchmarks).with_suffix("")
-        step = _step(place, gpus)
+        step = _step(place)
         asked = int((row.get("resources") or {}).get("gpu", gpus.get(step, 0)))
         yield Job(
             step=step,
@@ -66,9 +66,15 @@ def jobs_in(benchmarks: Path, logs: Path, gpus: Mapping[str, int]) -> Iterator[J
         )
 
 
-def _step(place: Path, steps: Iterable[str]) -> str:
-    """The step that a benchmark file belongs to: the part of its path that is named like one."""
-    return next((part for part in place.parts if part in steps), place.parts[0])
+def _step(place: Path) -> str:
+    """The step that a benchmark file belongs to: the first part of its path below that of its run.
+
+    A run of the study lies in study/{three values of its cell}/{source}, or .../arms/{arm}.
+    """
+    parts = place.parts
+    if parts[0] == STUDY:
+        parts = parts[6:] if parts[4:5] == ("arms",) else parts[5:]
+    return parts[0] if parts else place.name
 
 
 def _last_row(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,9 @@ from scripts.lib.report.words import (
     tally,
 )
 
+# A difference whose p-value reaches this may be chance.
+CHANCE = 0.05
+
 
 @dataclass(frozen=True)
 class Section:
@@ -175,10 +178,16 @@ def verdict(scores: dict[str, Any]) -> str:
         for metric, found in benchmark["differences"].items():
             low, high = found.get("interval") or (float("-inf"), float("inf"))
             where = f"{metric} on {benchmark['benchmark']}"
-            if low > 0:
-                sentences.append(f"The student is better in {where}: its interval is above zero.")
-            elif high < 0:
-                sentences.append(f"The student is worse in {where}: its interval is below zero.")
-            else:
+            p = found.get("p")
+            if low <= 0 <= high:
                 sentences.append(f"No difference in {where} is shown: its interval holds zero.")
+            elif p is not None and p >= CHANCE:
+                # A bootstrap of few problems that differ is too sure.
+                sentences.append(
+                    f"No difference in {where} is shown: chance alone gives as large a one with "
+                    f"p = {p:.2f}."
+                )
+            else:
+                side, than = ("better", "above") if low > 0 else ("worse", "below")
+                sentences.append(f"The student is {side} in {where}: its interval is {than} zero.")
     return " ".join(sentences)

@@ -6,7 +6,7 @@ supervisor        one thread a worker (executor, worker); the only part outside 
                     stand-ins for the sample's functions (inside/trial, inside/standins)
 """
 
-from scripts.lib.sandbox.executor import Sandbox
+from scripts.lib.sandbox.executor import Sandbox, SandboxAborted, open_sandbox
 from scripts.lib.sandbox.model import (
     BAD_TESTS,
     ERROR,
@@ -32,6 +32,8 @@ __all__ = [
     "Job",
     "Limits",
     "Sandbox",
+    "SandboxAborted",
     "SandboxUnavailable",
     "Verdict",
+    "open_sandbox",
 ]

@@ -8,14 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from scripts.lib.errors import UserError
 from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
 from scripts.lib.sandbox.model import Calls, Job, Limits, SandboxUnavailable, Verdict
 from scripts.lib.sandbox.selftest import broken_promise
 from scripts.lib.sandbox.worker import Task, Worker
 
+# How often whoever closes an aborted sandbox ends what its workers have started in the meantime.
+AGAIN_SECONDS = 0.2
 # Jobs taken ahead of the verdict that is waited for, by worker: enough that no worker runs out
 # of them while one of them takes its time, few enough for large sources.
 JOBS_AHEAD = 48
+
+
+class SandboxAborted(RuntimeError):
+    """Nothing is judged any more: somebody has aborted the sandbox."""
 
 
 class Sandbox:
@@ -46,6 +53,9 @@ class Sandbox:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._workers: list[Worker] = []
+        # A task is taken only where somebody is left to judge it.
+        self._lock = threading.Lock()
+        self._aborted = False
         problems = []
         for candidate in candidates(level, accept_risk):
             problem = candidate if isinstance(candidate, str) else self._open(candidate)
@@ -165,34 +175,63 @@ class Sandbox:
     ) -> list[Any]:
         """What a function returns for each input, as plain data: expected values of a reference.
 
-        Raises RuntimeError if the code or a call of the function fails.
+        Raises RuntimeError if the code or a call of the function fails, and SandboxAborted where
+        that says nothing of them.
         """
         job = Job("outputs", code, timeout=timeout, calls=Calls(entry_point, inputs, ()))
-        return self._submit(job, outputs=True).result()
+        try:
+            return self._submit(job, outputs=True).result()
+        except RuntimeError as error:
+            if self._aborted:
+                raise SandboxAborted(str(error)) from error
+            raise
 
     def _submit(self, job: Job, outputs: bool = False) -> Future:
-        if not self._threads:
-            raise RuntimeError("the sandbox is closed")
         task = Task(job, Future(), outputs)
-        self._tasks.put(task)
+        with self._lock:
+            if self._aborted:
+                raise SandboxAborted("the sandbox was aborted")
+            if not self._threads:
+                raise RuntimeError("the sandbox is closed")
+            self._tasks.put(task)
         return task.future
 
     def abort(self) -> None:
-        """Judge nothing more: who waits for a verdict gets a RuntimeError. To be closed, too."""
+        """Judge nothing more: who waits for a verdict, or asks for one, gets a RuntimeError.
+
+        To be closed, too.
+        """
+        with self._lock:
+            self._aborted = True
         with contextlib.suppress(queue.Empty):
             while True:
                 if task := self._tasks.get_nowait():
-                    task.future.set_exception(RuntimeError("the sandbox was closed"))
-        for worker in self._workers:
-            worker.abort()
+                    task.future.set_exception(SandboxAborted("the sandbox was aborted"))
+        # Whoever waits for a task is to stop, too.
+        for _ in range(self._size):
+            self._tasks.put(None)
+        self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        for worker in list(self._workers):
+            # A jail that ends at this moment has no descriptors any more.
+            with contextlib.suppress(OSError):
+                worker.abort()
 
     def close(self) -> None:
-        """End all workers and their jails, once they have come to the end of their samples."""
-        threads, self._threads = self._threads, []
-        for _ in threads:
-            self._tasks.put(None)
+        """End all workers and their jails, once they have come to the end of their samples.
+
+        Of an aborted sandbox nobody waits for a sample, nor for a jail that was just starting.
+        """
+        with self._lock:
+            threads, self._threads = self._threads, []
+            for _ in threads:
+                self._tasks.put(None)
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(AGAIN_SECONDS if self._aborted else None)
+                if self._aborted:
+                    self._stop_workers()
         self._workers = []
 
     def __enter__(self) -> "Sandbox":
@@ -203,3 +242,17 @@ class Sandbox:
             # Whoever leaves by an exception, Ctrl-C for one, waits for no sample.
             self.abort()
         self.close()
+
+
+def open_sandbox(
+    workers: int, level: str, timeout: float, memory_mb: int, accept_risk: bool
+) -> Sandbox:
+    """A sandbox by the settings of `verification` in config.yaml.
+
+    `timeout` is in processor seconds. Raises `UserError` where code cannot be isolated in that way.
+    """
+    limits = Limits(cpu_seconds=timeout, memory_bytes=memory_mb << 20)
+    try:
+        return Sandbox(workers, level, limits, accept_risk)
+    except SandboxUnavailable as error:
+        raise UserError(f"model-written code is not run without a sandbox: {error}") from error
