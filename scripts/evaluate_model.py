@@ -10,7 +10,8 @@
 
 `--protocol` tells how the responses were decoded: `limit` of the problems, `sampled` (with
 `samples`, how many to each problem), and whatever else the result is to name. The model `reference`
-is the benchmark's own solutions, one response to each problem.
+is the benchmark's own solutions, one response to each problem: unless all of them are right the
+step fails, and no model need respond.
 """
 
 import json
@@ -25,6 +26,7 @@ from scripts.lib.dataset_rows import dataset_name
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.judging import Settings, judge_all, open_judging
 from scripts.lib.evaluation.problems import Benchmark, benchmark_named, first_problems
+from scripts.lib.evaluation.results import check_reference
 from scripts.lib.evaluation.scores import (
     GREEDY,
     REFERENCE,
@@ -147,7 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     benchmark = benchmark_named(task, arguments.benchmark)
     decoding = arguments.protocol
     limit = decoding.get("limit") or 0
-    if arguments.model_name == REFERENCE:
+    is_reference = arguments.model_name == REFERENCE
+    if is_reference:
         decoding = {"limit": limit}
     sampled = decoding.get("sampled")
     all_problems = list(read_rows(arguments.problems, Problem))
@@ -168,7 +171,8 @@ def main(argv: list[str] | None = None) -> None:
     with open_judging(task, settings, problems) as judging:
         scores = judge_all(task, problems, responses, judging, settings.workers)
     check_errors(scores)
-    check_parsed(scores, responses, arguments.min_parsed)
+    if not is_reference:
+        check_parsed(scores, responses, arguments.min_parsed)
     found = metrics(task.spec["kind"], scores, arguments.ks, arguments.seed)
     result = {
         "task": task.name,
@@ -189,6 +193,8 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_file(arguments.output) as stream:
         json.dump(result, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
+    if is_reference:
+        check_reference(result, arguments.output, scores)
     for name, metric in found.items():
         low, high = metric["interval"]
         say(

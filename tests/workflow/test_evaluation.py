@@ -120,8 +120,10 @@ def test_the_runs_of_a_study_differ_in_what_it_is_about(fresh: Project) -> None:
     assert (
         "--seeds results/mbpp/study/seed_rows~5/epochs~3/seed~7/self_instruct/seeds.jsonl" in shown
     )
-    unverified = of("verify_samples", "ada_unverified.jsonl")[0]
+    cell = "--verified results/mbpp/study/seed_rows~5/epochs~3/seed~7"
+    unverified = of("verify_samples", f"{cell}/ada_unverified.jsonl")[0]
     assert "--method none" in unverified
-    alone = of("verify_samples", "seeds_only_unverified.jsonl")[0]
+    alone = of("verify_samples", f"{cell}/seeds_only_unverified.jsonl")[0]
     assert "--rows-per-instruction 20" in alone
-    assert "--replies 20" in of("label_instructions", "seeds_only_instructions.jsonl")[0]
+    asked = "--instructions results/mbpp/study/seed_rows~5/epochs~3/seed~7"
+    assert "--replies 20" in of("label_instructions", f"{asked}/seeds_only_instructions.jsonl")[0]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ def in_order(
     items: Sequence[Item],
     threads: int,
     abort: Callable[[], None],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What a function gives for each item, in order; whoever is interrupted waits for none.
 
     After `abort` the function has to come to an end at once.

@@ -3,6 +3,7 @@
 Which task takes what is taken from EvalPlus 0.3.1 (Apache-2.0), `mbpp_deserialize_inputs`.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,10 +83,15 @@ TASKS: dict[Callable[[Input], Input], str] = {
     _number_and_complex: "124",
     _complex: "252",
 }
-_CHANGES = {int(task): change for change, tasks in TASKS.items() for task in tasks.split()}
+_CHANGES = {f"Mbpp/{task}": change for change, tasks in TASKS.items() for task in tasks.split()}
+
+
+def is_task(task_id: str) -> bool:
+    """Whether an id is in the form of EvalPlus's ("Mbpp/2"): no other says what a task takes."""
+    return bool(re.fullmatch(r"Mbpp/\d+", task_id))
 
 
 def as_taken(task_id: str, inputs: list[Input]) -> list[Input]:
     """The inputs of a task ("Mbpp/2") as its function takes them."""
-    change = _CHANGES.get(int(task_id.split("/")[-1]))
+    change = _CHANGES.get(task_id)
     return [change(given) for given in inputs] if change else inputs

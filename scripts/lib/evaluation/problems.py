@@ -19,6 +19,7 @@ from scripts.lib.dataset_rows import (
     texts_of,
 )
 from scripts.lib.errors import UserError
+from scripts.lib.evaluation.mbpp_plus import is_task
 from scripts.lib.records import Problem
 from scripts.lib.tasks import Task
 from scripts.lib.tasks.code import TESTS_SHOWN
@@ -116,6 +117,15 @@ def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: st
                 f"{source}, {identity}: no answer is found by 'answer' of {benchmark['name']} in "
                 f"{task.path}: mend it"
             )
+    # Where they are texts the answer is a whole solution.
+    own = answer if task.spec["kind"] == "text" and not benchmark["solution"] else ""
+    calls = _calls(benchmark["calls"], row) if "calls" in benchmark else {}
+    if calls.get("rules") == "mbpp" and not is_task(identity):
+        raise UserError(
+            f"{source}, {identity}: 'calls.rules: mbpp' of {benchmark['name']} in {task.path} is "
+            "for the problems of EvalPlus, whose ids are as Mbpp/2: mend 'id' there, or leave "
+            "'rules' out where these are others"
+        )
     return Problem(
         benchmark=benchmark["name"],
         id=identity,
@@ -124,9 +134,9 @@ def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: st
         tests=judging,
         setup=_unix(str(field(row, benchmark["setup"]))) if "setup" in benchmark else "",
         prefix=_unix(render(benchmark["prefix"], row)),
-        calls=_calls(benchmark["calls"], row) if "calls" in benchmark else {},
+        calls=calls,
         answer=answer,
-        solution=_unix(render(benchmark["solution"], row)),
+        solution=own or _unix(render(benchmark["solution"], row)),
     )
 
 

@@ -1,12 +1,18 @@
 """The results of `evaluate_model`: reading them, and what two of them must share to be compared."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import UserError
+from scripts.lib.records import Score
+from scripts.lib.sandbox import TIMEOUT
 
 Result = dict[str, Any]
+
+# What a message shows of a wrong solution.
+SHOWN = 80
 
 
 def read_result(path: Path) -> Result:
@@ -20,15 +26,28 @@ def read_result(path: Path) -> Result:
     raise UserError(f"{path}: is no result of evaluate_model: remove it and run again")
 
 
-def check_reference(reference: Result, path: Path) -> None:
-    """Raise `UserError` where the benchmark's own solutions are not all right."""
+def check_reference(reference: Result, path: Path, scores: Sequence[Score] = ()) -> None:
+    """Raise `UserError` where the benchmark's own solutions are not all right.
+
+    Of their `scores`, where they are at hand, it shows two.
+    """
     greedy = next(iter(reference["metrics"].values()))
-    if greedy["right"] != reference["problems"]:
-        raise UserError(
-            f"{path}: {reference['problems'] - greedy['right']} of {reference['problems']} "
-            "solutions of the benchmark itself are judged wrong, so no score can be trusted: its "
-            "rows (.jsonl) say why; a slow machine may need a larger 'verification.timeout'"
-        )
+    wrong = reference["problems"] - greedy["right"]
+    if not wrong:
+        return
+    shown = [
+        f"{score.problem} is {score.verdict}: {score.detail or repr(score.answer[:SHOWN])}"
+        for score in scores
+        if not score.right
+    ]
+    why = "; ".join(shown[:2]) or "its rows (.jsonl) say why"
+    remedy = f"mend {reference['benchmark']} under 'evaluation' of the task's file"
+    if TIMEOUT in reference["verdicts"]:
+        remedy += ", or raise 'verification.timeout' where the machine is slow"
+    raise UserError(
+        f"{path}: {wrong} of {reference['problems']} solutions of the benchmark itself are judged "
+        f"wrong, so no score can be trusted ({why}): {remedy}"
+    )
 
 
 def check_alike(first: Result, second: Result, path: Path, decoding: bool = True) -> None:

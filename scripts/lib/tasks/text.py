@@ -18,9 +18,18 @@ from scripts.lib.tasks import (
 )
 
 
+# Stands for the text in a response's template.
+_TEXT = "\0"
+
+
 def accepted(task: Task, judgement: str) -> bool:
     """Whether the judge's reply accepts an answer: `judge.accept` of the task matches in it."""
     return bool(re.search(task.spec["judge"]["accept"], judgement.strip(), re.IGNORECASE))
+
+
+def _pattern(text: str) -> str:
+    """A regular expression for a text with any spaces where it has some."""
+    return r"\s+".join(re.escape(word) for word in re.split(r"\s+", text))
 
 
 class Text(Kind):
@@ -62,8 +71,14 @@ class Text(Kind):
         return ParsedReply(reason=reason)
 
     def read_response(self, task: Task, instruction: str, response: str) -> str:
-        """A task model's response without spaces around it."""
-        return response.strip()
+        """A response's text: without what `instruction.response` of the task puts around it.
+
+        Case and spaces do not count there either, nor does a response that is the text alone.
+        """
+        before, _, after = task.response(_TEXT, "").partition(_TEXT)
+        text = re.sub(rf"\A\s*{_pattern(before.lstrip())}", "", response, flags=re.IGNORECASE)
+        text = re.sub(rf"{_pattern(after.rstrip())}\s*\Z", "", text, flags=re.IGNORECASE)
+        return text.strip()
 
     def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
         """Whether a text is that of the problem, but for spaces and case."""
