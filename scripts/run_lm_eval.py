@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.console import counts, run_step, say, step_parser
+from scripts.lib.console import counts, run_step, say, step_parser, truth
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_file
 from scripts.lib.gpus import visible_gpus
@@ -56,13 +56,6 @@ ALLOW_CODE = "HF_ALLOW_CODE_EVAL"
 SECRETS = ("OPENAI_API_KEY", "OPENAI_API_KEYS")
 
 _ERROR = re.compile(r"^[\w.]*(Error|Exception|error:)")
-
-
-def truth(word: str) -> bool:
-    """A truth value of the command line."""
-    if word.lower() not in ("true", "false"):
-        raise ValueError(word)
-    return word.lower() == "true"
 
 
 def number(word: str) -> int | None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import jsonlines
 
 from scripts.lib.chat import answered_turn, exchange, user_turn_frame
-from scripts.lib.console import Progress, counts, run_step, say, step_parser
+from scripts.lib.console import Progress, counts, run_step, say, step_parser, truth
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory, atomic_file
 from scripts.lib.locks import locked
@@ -175,13 +175,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--misfits", type=Path, required=True, help="JSON Lines: what max_length cuts or leaves out"
     )
     return parser.parse_args(argv)
-
-
-def truth(word: str) -> bool:
-    """A truth value of the command line."""
-    if word.lower() not in ("true", "false"):
-        raise ValueError(word)
-    return word.lower() == "true"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -95,6 +95,13 @@ def step_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def truth(word: str) -> bool:
+    """A truth value of the command line, for an argument's `type`."""
+    if word.lower() not in ("true", "false"):
+        raise ValueError(word)
+    return word.lower() == "true"
+
+
 def _explain(error: OSError) -> str | None:
     """One line for the operating-system errors that a user can do something about."""
     where = f"{error.filename}: " if error.filename else ""
