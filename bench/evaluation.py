@@ -26,7 +26,6 @@ import yaml
 from bench.executors.data import DATASETS, PROJECT
 from bench.executors.mutants import mutants
 from scripts import evaluate_model, fetch_problems, respond_by_reference
-from scripts.lib.evaluation.scores import REFERENCE
 from scripts.lib.records import Problem, Response, Score, read_rows, write_rows
 from scripts.lib.tasks import load_task
 from scripts.lib.tasks.code import program
@@ -92,7 +91,8 @@ def references(wanted: list[str]) -> None:
                  "--output", str(responses)]
             )  # fmt: skip
             began = time.monotonic()
-            result, scores = evaluate(task, benchmark, problems, responses, folder, REFERENCE)
+            # As any model: of wrong ones all are listed.
+            result, scores = evaluate(task, benchmark, problems, responses, folder, "solutions")
             seconds = time.monotonic() - began
         for score in scores:
             if not score.right:

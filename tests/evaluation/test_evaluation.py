@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scripts import compare_models, evaluate_model, respond_by_reference
 from scripts.lib.errors import UserError
@@ -13,7 +14,7 @@ from scripts.lib.evaluation import judging
 from scripts.lib.evaluation.judging import Settings, open_judging
 from scripts.lib.records import Problem, Response, Score, Seed, read_rows, write_rows
 from scripts.lib.tasks import load_task
-from tests.evaluation.test_problems import task_with
+from tests.evaluation.test_problems import fetch, task_with
 
 CODE = "[PYTHON]\ndef double(n):\n    return {}\n[/PYTHON]"
 QUESTION = "Where do goats climb?\nA. sea\nB. cellar\nC. lake\nD. hill\nE. desk"
@@ -146,11 +147,27 @@ def test_answers_are_compared_as_mathematics(tmp_path: Path) -> None:
     assert scores[0].answer == r"\frac{1}{2}"
     assert bench.result("base")["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
     assert bench.result("base")["protocol"]["scoring"].startswith("math-verify ")
-    # A solution that is judged wrong: nothing is compared.
-    bench.evaluate("reference", [response(at, r"$\boxed{3}$") for at in "123"])
+    # Solutions that are judged wrong: no model need respond, and nothing is compared.
+    wrong = [response("1", r"$\boxed{0.5}$"), response("2", "hm"), response("3", r"$\boxed{3}$")]
+    with pytest.raises(UserError) as refused:
+        bench.evaluate("reference", wrong)
+    assert str(refused.value) == (
+        f"{tmp_path}/reference.json: 2 of 3 solutions of the benchmark itself are judged wrong, so "
+        "no score can be trusted (2 is no_answer: ''; 3 is wrong: '3'): mend B under 'evaluation' "
+        "of the task's file"
+    )
     bench.evaluate("student", [response(at, r"$\boxed{3}$") for at in "123"])
-    with pytest.raises(UserError, match="reference.json: 3 of 3 solutions .* judged wrong"):
+    with pytest.raises(UserError, match="reference.json: 2 of 3 solutions .* judged wrong"):
         bench.compare()
+
+
+def test_a_solution_that_takes_too_long_may_need_more_time(tmp_path: Path) -> None:
+    task = task_with(tmp_path, "mbpp", instruction="{t}", tests="t")
+    slow = "def f():\n    while True:\n        pass"
+    bench = Bench(tmp_path, task, [problem("1", tests=["assert f()"], solution=slow)])
+    message = r"1 of 1 solutions .*\(1 is timeout: more than .* or raise 'verification.timeout'"
+    with pytest.raises(UserError, match=message):
+        bench.evaluate("reference", bench.respond_by_reference(), timeout="0.3")
 
 
 def test_options_are_named_or_likely(tmp_path: Path) -> None:
@@ -182,6 +199,20 @@ def test_texts_are_equal_but_for_case_and_spaces(tmp_path: Path) -> None:
     bench = Bench(tmp_path, task, [problem(at, answer="New York") for at in "12"])
     scores = bench.evaluate("base", [response("1", " new  york\n"), response("2", "York")])
     assert [score.right for score in scores] == [True, False]
+
+
+@pytest.mark.parametrize("template", ["{solution}", "{answer}", "The city: {solution}\n[/TEXT]"])
+def test_a_text_that_is_right_is_its_own_solution(tmp_path: Path, template: str) -> None:
+    task = task_with(tmp_path, "gsm8k", instruction="{q}", answer="{a}")
+    spec = yaml.safe_load(task.read_text(encoding="utf-8"))
+    del spec["answer"]
+    spec |= {"kind": "text", "instruction": {**spec["instruction"], "response": template}}
+    task.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    (asked,) = fetch(tmp_path, task, [{"q": "Where?", "a": "New York"}])
+    assert (asked.answer, asked.solution) == ("New York", "New York")
+    bench = Bench(tmp_path, task, [asked])
+    (score,) = bench.evaluate("reference", bench.respond_by_reference())
+    assert score.right and score.answer == "New York"
 
 
 @pytest.fixture

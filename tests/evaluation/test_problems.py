@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scripts import fetch_problems
 from scripts.lib.dataset_rows import names_of_datasets
 from scripts.lib.errors import UserError
+from scripts.lib.evaluation.mbpp_plus import as_taken
 from scripts.lib.evaluation.problems import benchmark_named, first_problems, read_problems
 from scripts.lib.records import Problem, read_rows
 from scripts.lib.tasks import load_task
@@ -73,10 +74,11 @@ def test_calls_are_taken_as_they_are(tmp_path: Path) -> None:
         tmp_path, "mbpp", instruction="{prompt}", pattern='(?s)^"""\\n(.*?)\\nassert ',
         shown="assertion", solution="{prompt}{code}",
         calls={"entry_point": "name", "inputs": ["base", "plus"], "atol": "atol", "rules": "mbpp"},
+        id="{id}",
     )  # fmt: skip
     row = {
-        "prompt": PLUS, "name": "double", "base": [[1]], "plus": [[2], [3]], "atol": 0.5,
-        "code": "def double(n): return 2 * n",
+        "id": "Mbpp/3", "prompt": PLUS, "name": "double", "base": [[1]], "plus": [[2], [3]],
+        "atol": 0.5, "code": "def double(n): return 2 * n",
         "assertion": "import math\n\nassert double(1) == 2\nassert double(\n    2) == 4\n",
     }  # fmt: skip
     (problem,) = fetch(tmp_path, task, [row])
@@ -86,10 +88,23 @@ def test_calls_are_taken_as_they_are(tmp_path: Path) -> None:
         "entry_point": "double", "inputs": [[1], [2], [3]], "atol": 0.5, "rules": "mbpp",
     }  # fmt: skip
     assert problem.tests == []
-    with pytest.raises(UserError, match="rows.jsonl, 0: holds no instruction: mend 'pattern' of B"):
+    with pytest.raises(
+        UserError, match="rows.jsonl, Mbpp/3: holds no instruction: mend 'pattern' of B"
+    ):
         fetch(tmp_path, task, [{**row, "prompt": "Write a function."}])
     with pytest.raises(UserError, match="not as .* says under 'evaluation'"):
         fetch(tmp_path, task, [{**row, "assertion": "assert ("}])
+    # By such an id nobody knows what the function takes.
+    for identity in ("2", "HumanEval/2", "abc", "Mbpp/"):
+        with pytest.raises(UserError, match=f"{identity}: 'calls.rules: mbpp' of B .* mend 'id'"):
+            fetch(tmp_path, task, [{**row, "id": identity}])
+
+
+def test_lists_are_tuples_where_a_task_of_evalplus_takes_some() -> None:
+    given = [[[1, 2], [3]]]
+    assert as_taken("Mbpp/2", given) == [[(1, 2), (3,)]]
+    for other in ("Mbpp/3", "2", "HumanEval/2", "abc"):
+        assert as_taken(other, given) == given
 
 
 @pytest.mark.parametrize(

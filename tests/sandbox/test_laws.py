@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import types
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scripts.lib.sandbox import Job, Sandbox, Verdict
+from scripts.lib.sandbox import Job, Sandbox, SandboxAborted, Verdict
 from scripts.lib.sandbox.executor import JOBS_AHEAD
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.wire import Channel, Ended, TooLarge
@@ -139,6 +140,40 @@ def test_a_broken_source_of_jobs_is_noticed(sandbox: Sandbox) -> None:
     assert next(verdicts).verdict == "pass"
     with pytest.raises(LookupError, match="no more"):
         next(verdicts)
+
+
+def test_an_aborted_sandbox_judges_nothing_more(bwrap: str) -> None:
+    """Whoever waits for a result is told, and so is whoever asks for one afterwards."""
+    opened = Sandbox(1)
+    endless, good = "def f():\n    while True: pass", "def f(): return 1"
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            waiting = [pool.submit(opened.outputs, endless, "f", [[]], 60.0) for _ in range(3)]
+            while not any(process.ticks > 20 for process in jail_processes(os.getpid(), "player")):
+                time.sleep(0.02)
+            began = time.monotonic()
+            opened.abort()
+            for asked in waiting:
+                with pytest.raises(SandboxAborted):
+                    asked.result(5)
+            later = [
+                pool.submit(opened.outputs, good, "f", [[]]),
+                pool.submit(opened.run, Job(1, good, "assert f() == 1")),
+                pool.submit(next, opened.judge([Job(1, good, "assert f() == 1")])),
+            ]
+            for asked in later:
+                with pytest.raises(SandboxAborted):
+                    asked.result(5)
+    finally:
+        opened.close()
+    assert time.monotonic() - began < 5
+
+
+def test_a_solution_that_fails_is_told_from_an_aborted_sandbox(sandbox: Sandbox) -> None:
+    """A reference that raises says something of itself, so others may be tried."""
+    with pytest.raises(RuntimeError) as failed:
+        sandbox.outputs("def f(): raise ValueError", "f", [[]])
+    assert not isinstance(failed.value, SandboxAborted)
 
 
 def test_nothing_is_left(host: Host) -> None:

@@ -32,6 +32,7 @@ def test_the_defaults_of_the_schema_are_those_of_config_yaml() -> None:
         ({"seed": "many"}, "key 'seed': 'many' is not of type 'integer'"),
         ({"generator": {"training": {"epochs": 0}}}, "key 'generator.training.epochs'"),
         ({"label": {"endpoint": "http://x"}}, "key 'label.endpoint'"),
+        ({"evaluation": {"benchmarks": ["MBPP", "MBPP"]}}, "key 'evaluation.benchmarks': .*unique"),
         ({"label": {"extra_body": {"n": 2}}}, "key 'label.extra_body': 'n' should not be"),
     ],
 )

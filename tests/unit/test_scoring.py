@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.lib.records import Problem
-from scripts.lib.tasks import NO_ANSWER, Judges, load_task
+from scripts.lib.tasks import NO_ANSWER, Judges, Task, load_task
 from scripts.lib.verification.answers import group_equal
 
 TASKS = Path(__file__).parents[2] / "tasks"
@@ -59,6 +61,43 @@ def test_a_response_is_right_or_wrong(
 ) -> None:
     task = load_task(TASKS / f"{name}.yaml")
     assert task.kind.judge(task, asked, response, JUDGES).right is right
+
+
+TEMPLATE = "\nThe answer: {solution}\n[/TEXT]"
+
+
+@pytest.mark.parametrize(
+    ("template", "response", "answer"),
+    [
+        ("{solution}", " New  York\n", "New  York"),
+        ("{answer}", "York", "York"),
+        (TEMPLATE, "\nThe answer: York\n[/TEXT]", "York"),
+        (TEMPLATE, "the  answer:\nYork", "York"),
+        (TEMPLATE, "York", "York"),
+        (TEMPLATE, "York\n[/TEXT]\n", "York"),
+        (TEMPLATE, "It is York. The answer: York", "It is York. The answer: York"),
+        ("The {solution}", "Theodore", "Theodore"),
+        (TEMPLATE, "\nThe answer: \n[/TEXT]", ""),
+    ],
+)
+def test_a_text_is_read_by_the_template_of_its_task(
+    template: str, response: str, answer: str
+) -> None:
+    task = text_task(template)
+    assert task.kind.read_response(task, "", response) == answer
+
+
+@given(
+    st.sampled_from(["{solution}", TEMPLATE, "So: {solution}", "({solution})"]),
+    st.text(min_size=1).filter(str.strip),
+)
+def test_a_text_comes_back_out_of_its_template(template: str, text: str) -> None:
+    task = text_task(template)
+    assert task.kind.read_response(task, "", task.response(text, "")) == text.strip()
+
+
+def text_task(template: str) -> Task:
+    return Task("t", Path("t.yaml"), {"kind": "text", "instruction": {"response": template}})
 
 
 @pytest.mark.parametrize(

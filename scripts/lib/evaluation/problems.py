@@ -117,8 +117,10 @@ def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: st
                 f"{source}, {identity}: no answer is found by 'answer' of {benchmark['name']} in "
                 f"{task.path}: mend it"
             )
-    # Where they are texts the answer is a whole solution.
-    own = answer if task.spec["kind"] == "text" and not benchmark["solution"] else ""
+    solution = _unix(render(benchmark["solution"], row))
+    if task.spec["kind"] == "text":
+        # An answer is a whole text.
+        solution = solution or answer
     calls = _calls(benchmark["calls"], row) if "calls" in benchmark else {}
     if calls.get("rules") == "mbpp" and not is_task(identity):
         raise UserError(
@@ -136,7 +138,7 @@ def _problem(task: Task, benchmark: Benchmark, row: Row, number: int, source: st
         prefix=_unix(render(benchmark["prefix"], row)),
         calls=calls,
         answer=answer,
-        solution=own or _unix(render(benchmark["solution"], row)),
+        solution=solution,
     )
 
 

@@ -42,7 +42,7 @@ def check_reference(reference: Result, path: Path, scores: Sequence[Score] = ())
     ]
     why = "; ".join(shown[:2]) or "its rows (.jsonl) say why"
     remedy = f"mend {reference['benchmark']} under 'evaluation' of the task's file"
-    if TIMEOUT in reference["verdicts"]:
+    if TIMEOUT in reference.get("verdicts", ()):
         remedy += ", or raise 'verification.timeout' where the machine is slow"
     raise UserError(
         f"{path}: {wrong} of {reference['problems']} solutions of the benchmark itself are judged "

@@ -17,7 +17,6 @@ from scripts.lib.tasks import (
     format_reason,
 )
 
-
 # Stands for the text in a response's template.
 _TEXT = "\0"
 
@@ -28,8 +27,8 @@ def accepted(task: Task, judgement: str) -> bool:
 
 
 def _pattern(text: str) -> str:
-    """A regular expression for a text with any spaces where it has some."""
-    return r"\s+".join(re.escape(word) for word in re.split(r"\s+", text))
+    """A regular expression for a text with any spaces, or an end, where it has some."""
+    return r"(?:\s+|\A|\Z)".join(re.escape(word) for word in re.split(r"\s+", text))
 
 
 class Text(Kind):
@@ -76,8 +75,8 @@ class Text(Kind):
         Case and spaces do not count there either, nor does a response that is the text alone.
         """
         before, _, after = task.response(_TEXT, "").partition(_TEXT)
-        text = re.sub(rf"\A\s*{_pattern(before.lstrip())}", "", response, flags=re.IGNORECASE)
-        text = re.sub(rf"{_pattern(after.rstrip())}\s*\Z", "", text, flags=re.IGNORECASE)
+        text = re.sub(rf"{_pattern(after.rstrip())}\s*\Z", "", response, flags=re.IGNORECASE)
+        text = re.sub(rf"\A\s*{_pattern(before.lstrip())}", "", text, flags=re.IGNORECASE)
         return text.strip()
 
     def verdict(self, task: Task, problem: Problem, answer: str, judges: Judges) -> tuple[str, str]:
