@@ -17,33 +17,25 @@ import argparse
 import gc
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib import models
 from scripts.lib.chat import answered_turn, user_turn_frame
-from scripts.lib.console import Progress, counts, run_step, say, step_parser
+from scripts.lib.console import Progress, counts, run_step, say, step_parser, truth
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.problems import first_problems
-from scripts.lib.generation import engines, likelihoods
+from scripts.lib.generation import engines
 from scripts.lib.generation.kept import KeptTexts
-from scripts.lib.generation.likelihoods import Likelihoods, log_likelihoods
+from scripts.lib.generation.options import likelihoods_of, options_of
 from scripts.lib.generation.request import Request, Sample, SamplingSettings, places_of
-from scripts.lib.generation.shares import (
-    PACKAGES,
-    all_texts,
-    name_of_texts,
-    own_share,
-    sample_own_part,
-)
+from scripts.lib.generation.shares import all_texts, name_of_texts, own_share, sample_own_part
 from scripts.lib.gpus import narrow_to_own_gpu
-from scripts.lib.kept_work import name_of_work
 from scripts.lib.ranks import rank
 from scripts.lib.records import Problem, Response, read_rows, write_rows
 from scripts.lib.tasks import Task, load_task
-from scripts.lib.tasks.choice import LETTERS, split_question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,7 +111,8 @@ def request_of(
         prompt=shared,
         closing=closing_mark(task),
         settings=settings,
-        seed=arguments.seed,
+        # Nothing is drawn for a greedy response: it is kept for every seed.
+        seed=arguments.seed if samples else 0,
         shard=0,
         batch_size=arguments.batch_size,
         rests={
@@ -131,27 +124,28 @@ def request_of(
     )
 
 
-def with_room(request: Request, model: str) -> list[int]:
-    """The numbers of the responses whose prompts leave the model room for a whole response.
+def with_room(request: Request) -> Request:
+    """The request without the responses whose prompts leave the model no room for a whole one.
 
-    Raises `UserError` where none does.
+    Raises `UserError` where no response is left.
     """
-    adapter = models.adapter_settings(model)
-    base = adapter["base_model_name_or_path"] if adapter else model
+    adapter = models.adapter_settings(request.model)
+    base = adapter["base_model_name_or_path"] if adapter else request.model
     places = places_of(models.load_config(base))
     numbers = sorted(request.rests)
     fitting = [n for n in numbers if not places or request.length_of([n]) <= places]
     if not fitting:
         raise UserError(
-            f"the model {model} reads at most {places} tokens, and each prompt with a response of "
-            f"max_new_tokens {request.settings.max_new_tokens} may have more: lower that"
+            f"the model {request.model} reads at most {places} tokens, and each prompt with a "
+            f"response of max_new_tokens {request.settings.max_new_tokens} may have more: lower "
+            "that"
         )
     if len(fitting) < len(numbers) and rank() == 0:
         say(
             f"warning: {len(numbers) - len(fitting)} of {len(numbers)} responses stay empty: the "
             f"model reads at most {places} tokens, and prompt and response may have more"
         )
-    return fitting
+    return replace(request, rests={number: request.rests[number] for number in fitting})
 
 
 def responses(
@@ -159,41 +153,31 @@ def responses(
 ) -> dict[int, Sample]:
     """The responses by their numbers; of other processes than the first, none."""
     kept = KeptTexts(cache / name_of_texts(request, model_id, engine))
-    numbers = with_room(request, request.model)
+    request = with_room(request)
+    numbers = sorted(request.rests)
     with Progress(title, len(own_share(numbers)), "responses") as progress:
         sample_own_part(engine, request, numbers, kept, progress.advance)
     return dict(zip(numbers, all_texts(kept, numbers), strict=True)) if rank() == 0 else {}
 
 
-def option_replies(
-    task: Task, asked: Asked, tokenizer: "PreTrainedTokenizerBase", chat_format: str
-) -> tuple[list[int], list[list[int]]]:
-    """The tokens of a question's prompt, and of the replies that name its options.
+def measures_likelihood(arguments: argparse.Namespace, task: Task) -> bool:
+    """Whether the likelihood of options is asked for and says something of this task.
 
-    The token that ends a reply is none of it.
+    Behind a reasoning that is left out no model has learnt to name an option: there it does not.
     """
-    question = split_question(asked.problem.instruction)
-    if question is None:
-        raise UserError(
-            f"problem {asked.problem.id} of {asked.problem.benchmark}: is no question with five "
-            "options: switch the likelihood off"
+    if not arguments.likelihood or task.spec["kind"] != "choice":
+        return False
+    if "{solution}" not in task.spec["instruction"]["response"]:
+        return True
+    if rank() == 0:
+        say(
+            f"warning: {task.path}: the likelihood of options is not measured: a response has its "
+            "reasoning before its answer ('instruction.response' holds {solution})"
         )
-    turn = task.prompt(asked.problem.instruction, asked.problem.shown_tests)
-    prompt = tokenizer(asked.prompt, add_special_tokens=False)["input_ids"]
-    replies = []
-    for letter, option in zip(LETTERS, question.options, strict=True):
-        reply = task.response("", f"{letter}. {option}")
-        _, target = answered_turn(tokenizer, chat_format, turn, reply)
-        named = target[: target.rindex(reply) + len(reply)]
-        whole = tokenizer(asked.prompt + named, add_special_tokens=False)["input_ids"]
-        if whole[: len(prompt)] != prompt:
-            # As scripts.lib.training.examples.encode does it.
-            whole = prompt + tokenizer(named, add_special_tokens=False)["input_ids"]
-        replies.append(whole[len(prompt) :])
-    return prompt, replies
+    return False
 
 
-def likelihoods_of(
+def likelihoods_by_number(
     arguments: argparse.Namespace,
     task: Task,
     tokenizer: "PreTrainedTokenizerBase",
@@ -201,28 +185,14 @@ def likelihoods_of(
     model_id: str,
 ) -> dict[int, list[float]]:
     """The log-likelihoods of the options by the numbers of the greedy responses."""
-    inputs = {"model": model_id, "precision": models.device_and_dtype(), "form": task.spec}
-    code = [Path(likelihoods.__file__), Path(models.__file__), Path(__file__)]
-    name = name_of_work(inputs, code, PACKAGES)
-    kept: KeptTexts[Likelihoods] = KeptTexts(arguments.cache / name, Likelihoods)
-    by_number = {one.number(0): one for one in asked}
-    numbers = sorted(by_number)
-    there = kept.read()
-    share = own_share(numbers)
-    missing = [number for number in share if number not in there]
-    with Progress("likelihoods", len(share), "questions") as progress:
-        progress.advance(len(share) - len(missing))
-        if missing:
-            model = models.load_tuned_model(arguments.model)
-            with kept.writer() as writer:
-                for number in missing:
-                    one = by_number[number]
-                    parts = option_replies(task, one, tokenizer, arguments.chat_format)
-                    writer.write([Likelihoods(number, log_likelihoods(model, *parts))])
-                    progress.advance()
-    if rank() != 0:
-        return {}
-    return {found.number: found.values for found in all_texts(kept, numbers)}
+    questions = [
+        options_of(task, one.problem, one.prompt, tokenizer, arguments.chat_format) for one in asked
+    ]
+    values = likelihoods_of(arguments.model, model_id, questions, arguments.cache)
+    return {
+        one.number(0): values.get(question.number, [])
+        for one, question in zip(asked, questions, strict=True)
+    }
 
 
 def rows_of(
@@ -269,9 +239,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, required=True)
     parser.add_argument(
         "--likelihood",
-        choices=["true", "false"],
+        type=truth,
         required=True,
-        help="also of the options; of no effect but for tasks of the kind choice",
+        help="true or false: also of the options; of no effect but for tasks of the kind choice",
     )
     parser.add_argument("--engine", choices=engines.CHOICES, required=True)
     parser.add_argument("--batch-size", type=int, required=True, help="responses at a time")
@@ -301,8 +271,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     engine = engines.choose(arguments.engine)
     options: dict[int, list[float]] = {}
-    if arguments.likelihood == "true" and task.spec["kind"] == "choice":
-        options = likelihoods_of(arguments, task, tokenizer, asked, model_id)
+    if measures_likelihood(arguments, task):
+        options = likelihoods_by_number(arguments, task, tokenizer, asked, model_id)
     decodings = [("greedy", 0), *([("sampled", arguments.samples)] if arguments.samples else [])]
     rows: list[list[Response]] = [[] for _ in asked]
     for decoding, samples in decodings:

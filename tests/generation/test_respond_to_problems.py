@@ -1,15 +1,19 @@
 """The step that lets a model respond to a benchmark: what it is asked, and what is kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from scripts import generate_instructions, respond_to_problems
 from scripts.lib.errors import UserError
 from scripts.lib.generation.in_context import HEADING, marks, rest_of_prompt
 from scripts.lib.generation.likelihoods import log_likelihoods
+from scripts.lib.generation.options import options_of
 from scripts.lib.models import load_model, load_tokenizer
 from scripts.lib.records import Problem, Response, Seed, read_rows, write_rows
 from scripts.lib.tasks import load_task
@@ -118,18 +122,102 @@ def test_a_prompt_without_room_gives_an_empty_response_that_is_told(
         respond(tmp_path, tiny_model, [long])
 
 
+def test_another_seed_decodes_no_greedy_response_again(tmp_path: Path, tiny_model: Path) -> None:
+    one = respond(tmp_path, tiny_model, PROBLEMS[:4], samples=2, seed=1)
+    assert kept(tmp_path) == 12
+    two = respond(tmp_path, tiny_model, PROBLEMS[:4], samples=2, seed=2)
+    assert kept(tmp_path) == 12 + 8
+    assert [row for row in one if row.decoding == "greedy"] == [
+        row for row in two if row.decoding == "greedy"
+    ]
+    assert [row.text for row in one] != [row.text for row in two]
+
+
+OPTIONS = ["box", "a much longer option", "hat", "an oven", "lake"]
+QUESTION = problem(
+    1,
+    "CSQA",
+    "\n".join(["Where is it?", *(f"{a}. {b}" for a, b in zip("ABCDE", OPTIONS, strict=True))]),
+)
+
+
+def changed_csqa(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    spec = yaml.safe_load((TASKS / "csqa.yaml").read_text())
+    change(spec)
+    path = folder / "csqa.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def test_likelihoods_are_kept_by_what_the_model_reads(tmp_path: Path, tiny_model: Path) -> None:
+    asked = {"task": TASKS / "csqa.yaml", "likelihood": "true"}
+    (first,) = respond(tmp_path, tiny_model, [QUESTION], **asked)
+    assert kept(tmp_path) == 2
+
+    def other_words(spec: dict[str, Any]) -> None:
+        spec["label"]["system"] += " Be brief."
+
+    asked["task"] = changed_csqa(tmp_path, other_words)
+    assert respond(tmp_path, tiny_model, [QUESTION], **asked) == [first]
+    assert kept(tmp_path) == 2
+
+    def other_reply(spec: dict[str, Any]) -> None:
+        spec["instruction"]["response"] = "It is {answer}"
+
+    # The prompt, and so the response, is the same.
+    asked["task"] = changed_csqa(tmp_path, other_reply)
+    (other,) = respond(tmp_path, tiny_model, [QUESTION], **asked)
+    assert kept(tmp_path) == 3
+    assert other.text == first.text
+    assert other.log_likelihoods != first.log_likelihoods
+
+
+@pytest.mark.parametrize("trim", ["", "|trim"])
+@pytest.mark.parametrize(
+    "response", ["The answer is: {answer}", "\n It is {answer}\n", " {answer}"]
+)
+def test_options_are_found_in_a_chat_that_trims(tiny_model: Path, trim: str, response: str) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", f"m['content']{trim}")
+    task = load_task(TASKS / "csqa.yaml")
+    task.spec["instruction"] = {**task.spec["instruction"], "response": response}
+    (asked,) = respond_to_problems.asked_of(task, [QUESTION], tokenizer, "model")
+    options = options_of(task, QUESTION, asked.prompt, tokenizer, "model")
+    for letter, words, tokens in zip("ABCDE", OPTIONS, options.replies, strict=True):
+        reply = response.format(answer=f"{letter}. {words}")
+        assert tokenizer.decode(tokens) == (reply.strip() if trim else reply)
+
+
+def test_a_chat_that_changes_a_reply_is_one_line(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "m['content']", "(m['content']|upper if m['role'] == 'assistant' else m['content'])"
+    )
+    task = load_task(TASKS / "csqa.yaml")
+    (asked,) = respond_to_problems.asked_of(task, [QUESTION], tokenizer, "model")
+    with pytest.raises(UserError, match="changes a reply: set 'evaluation.likelihood: false'"):
+        options_of(task, QUESTION, asked.prompt, tokenizer, "model")
+
+
+def test_no_likelihood_behind_a_reasoning_that_is_left_out(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def with_reasoning(spec: dict[str, Any]) -> None:
+        spec["instruction"]["response"] = "{solution}\nThe answer is: {answer}"
+
+    task = changed_csqa(tmp_path, with_reasoning)
+    (row,) = respond(tmp_path, tiny_model, [QUESTION], task=task, likelihood="true")
+    assert row.log_likelihoods == []
+    assert "csqa.yaml: the likelihood of options is not measured" in capsys.readouterr().err
+
+
 def test_the_likelihood_of_options_is_that_of_their_tokens(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    options = ["box", "a much longer option", "hat", "an oven", "lake"]
-    text = "\n".join(
-        ["Where is it?", *(f"{a}. {b}" for a, b in zip("ABCDE", options, strict=True))]
-    )
     changes = {"task": TASKS / "csqa.yaml", "likelihood": "true"}
-    asked = [problem(1, "CSQA", text)]
-    (row,) = respond(tmp_path, tiny_model, asked, **changes)
+    (row,) = respond(tmp_path, tiny_model, [QUESTION], **changes)
     assert len(row.log_likelihoods) == 5
-    assert respond(tmp_path, tiny_model, asked, samples=1, **changes)[1].log_likelihoods == []
+    assert respond(tmp_path, tiny_model, [QUESTION], samples=1, **changes)[1].log_likelihoods == []
 
     model = load_model(str(tiny_model), dtype=torch.float32)
     replies = [[5, 6, 7], [8], [9, 10]]

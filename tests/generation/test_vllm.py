@@ -40,6 +40,7 @@ class StandIn:
     def __init__(self, tokenizer) -> None:
         self.tokenizer = tokenizer
         self.options: dict = {}
+        self.made = 0
         self.requests: list[SimpleNamespace] = []
         self.loras: list = []
         self.waiting: list[SimpleNamespace] = []
@@ -48,6 +49,7 @@ class StandIn:
 
     def LLM(self, **options: object) -> SimpleNamespace:
         self.options = options
+        self.made += 1
         return SimpleNamespace(llm_engine=self)
 
     def add_request(self, name: str, prompt: dict, params: dict, lora_request: object) -> None:
@@ -97,6 +99,7 @@ def stand_in(request_: Request, monkeypatch: pytest.MonkeyPatch) -> StandIn:
         # Set first, so that what the engine sets is taken back after the test.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    monkeypatch.setattr(engine, "_engines", {})
     monkeypatch.setattr(engine, "device_and_dtype", lambda: ("cuda", torch.bfloat16))
     return stand_in
 
@@ -155,6 +158,21 @@ def test_each_text_may_have_a_prompt_of_its_own(stand_in: StandIn, request_: Req
         assert (asked.params["temperature"], asked.params["top_k"]) == (0.0, 0)
         assert asked.params["top_p"] == 1.0
     assert stand_in.options["max_model_len"] == len(own.ids_of(12)) + 30
+
+
+def test_one_engine_serves_greedy_and_sampled_texts(stand_in: StandIn, request_: Request) -> None:
+    rests = {number: " a list" * number for number in NUMBERS}
+    sampled = dataclasses.replace(request_, rests=rests)
+    greedy = dataclasses.replace(
+        sampled, settings=SamplingSettings(0.0, 0, 1.0, 30), seed=0, rests=dict(rests)
+    )
+    # The greedy text with the longest prompt is there from an earlier run.
+    assert sorted(texts(engine.sample(greedy, NUMBERS[:-1]))) == NUMBERS[:-1]
+    assert sorted(texts(engine.sample(sampled, NUMBERS))) == NUMBERS
+    assert stand_in.made == 1
+    assert stand_in.options["max_model_len"] == sampled.length_of(NUMBERS)
+    assert {asked.params["temperature"] for asked in stand_in.requests[:6]} == {0.0}
+    assert {asked.params["temperature"] for asked in stand_in.requests[6:]} == {0.9}
 
 
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (4, 8), (32, 32)])

@@ -4,6 +4,7 @@ Each text is a request with a seed of its own; its tokens depend on no other tex
 rounding does. vLLM refills its batch, reads the prompt once, and stops at the closing marks.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +24,10 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 ENDED_WELL = ("stop", "length")
+
+# This process's engine by its options. It does not give its memory back when it is deleted
+# (vllm-project/vllm, issue 21073), so that one serves all requests of a step.
+_engines: dict[str, "LLM"] = {}
 
 
 def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
@@ -45,7 +50,7 @@ def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
         raise UserError("sampling.engine vllm: needs a GPU: choose auto or loop on this machine")
     adapter = adapter_settings(request.model)
     precision = str(dtype).removeprefix("torch.")
-    llm = vllm.LLM(**_engine_options(request, numbers, adapter, precision))
+    llm = _engine(_engine_options(request, numbers, adapter, precision))
     lora = LoRARequest("generator", 1, request.model) if adapter else None
     seeds = {number: text_seed(request.seed, request.shard, number) for number in numbers}
     for number, seed in seeds.items():
@@ -56,6 +61,16 @@ def sample(request: Request, numbers: Sequence[int]) -> Iterator[list[Sample]]:
             lora_request=lora,
         )
     yield from _ended(llm, request, seeds)
+
+
+def _engine(options: dict[str, Any]) -> "LLM":
+    """The engine with these options, made once."""
+    from vllm import LLM
+
+    name = json.dumps(options, sort_keys=True)
+    if name not in _engines:
+        _engines[name] = LLM(**options)
+    return _engines[name]
 
 
 def _ended(llm: "LLM", request: Request, seeds: dict[int, int]) -> Iterator[list[Sample]]:
@@ -87,14 +102,17 @@ def _ended(llm: "LLM", request: Request, seeds: dict[int, int]) -> Iterator[list
 def _engine_options(
     request: Request, numbers: Sequence[int], adapter: dict[str, Any] | None, dtype: str
 ) -> dict[str, Any]:
-    """The arguments of `LLM`: an adapter stays beside its base model, as merged weights would have
-    to be written to disk for each shard."""
+    """The arguments of `LLM`, the same whichever of the request's texts are still missing.
+
+    An adapter stays beside its base model, as merged weights would have to be written to disk for
+    each shard.
+    """
     options = {
         "model": adapter["base_model_name_or_path"] if adapter else request.model,
         "tokenizer": request.model,
         "dtype": dtype,
         "max_num_seqs": request.batch_size,
-        "max_model_len": request.length_of(numbers),
+        "max_model_len": request.length_of(request.rests or numbers),
         # Not the model's own settings, which may hold penalties.
         "generation_config": "vllm",
     }
