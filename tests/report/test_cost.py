@@ -47,8 +47,12 @@ def test_shards_are_one_step_and_hours_count_all_gpus(tmp_path: Path) -> None:
 
 def test_the_steps_of_a_study_are_told_apart(tmp_path: Path) -> None:
     cell = "study/seed_rows~10/epochs~8/seed~1"
-    for name in ("ada/verify_samples", "ada/generate_instructions/1", "self_instruct/keep_unverified",
-                 "arms/ada_verified/evaluate_model/MBPP/student"):  # fmt: skip
+    for name in (
+        "ada/verify_samples",
+        "ada/generate_instructions/1",
+        "self_instruct/keep_unverified",
+        "arms/ada_verified/evaluate_model/MBPP/student",
+    ):
         benchmark(tmp_path, f"{cell}/{name}", "gpus: 1")
     assert set(steps(tmp_path)) == {
         "study/verify_samples", "study/generate_instructions", "study/keep_unverified",
