@@ -1,5 +1,6 @@
 """The label step as users run it: canary, budget, keys, estimate, batches, signals, traces."""
 
+import itertools
 import json
 import os
 import re
@@ -316,7 +317,9 @@ def test_a_dead_endpoint_is_one_line_and_a_status(step: Step) -> None:
 
 
 def test_a_terminated_step_keeps_what_was_in_flight(step: Step) -> None:
-    step.endpoint.latency = 0.5
+    # Of unequal lengths, so that some are always in flight.
+    number = itertools.count()
+    step.endpoint.latency = lambda body: 0.3 + 0.3 * (next(number) % 5)
     process = step.start(step.command())
     while not step.endpoint.answered:
         time.sleep(0.02)

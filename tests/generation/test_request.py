@@ -19,7 +19,7 @@ TEXT = " a function to add two numbers."
 
 
 # Modules of the package that decide no text, or whose users name them among what decides theirs.
-NO_ENGINES = ("__init__", "engines", "in_context", "kept", "likelihoods", "shares")
+NO_ENGINES = ("__init__", "engines", "in_context", "kept", "likelihoods", "options", "shares")
 
 
 @pytest.fixture(scope="module")

@@ -62,11 +62,11 @@ def measured(
     # From the seeds to the verified rows another test has gone.
     for folder in ("results", ".snakemake", ".cache"):
         shutil.copytree(finished_toy[0].path / folder, project.path / folder)
-    project.configure(measured_config(tiny_model))
-    assert "generate_instructions" not in project.planned("results/toy_verified.jsonl")
     task = {**TOY_TASK, "evaluation": [BENCHMARK]}
     (project.path / "tasks" / "toy.yaml").write_text(json.dumps(task))
     (project.path / "adding.jsonl").write_text("\n".join(map(json.dumps, PROBLEMS)))
+    project.configure(measured_config(tiny_model))
+    assert "generate_instructions" not in project.planned("results/toy_verified.jsonl")
     done = project.run(*TARGETS)
     assert done.returncode == 0, done.stdout
     yield project

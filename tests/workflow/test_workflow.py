@@ -407,7 +407,7 @@ def test_a_wheel_with_a_wrong_checksum_is_refused(own: Project, tmp_path: Path) 
 
 def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypatch) -> None:
     from scripts import verify_samples
-    from scripts.lib.sandbox import SandboxUnavailable
+    from scripts.lib.sandbox import SandboxUnavailable, executor
 
     project, _ = finished_toy
     labeled = tmp_path / "labeled.jsonl"
@@ -416,7 +416,7 @@ def test_without_a_sandbox_nothing_is_run(finished_toy, tmp_path: Path, monkeypa
     def unavailable(*_: object) -> None:
         raise SandboxUnavailable("bubblewrap was not found; apt-get install bubblewrap")
 
-    monkeypatch.setattr(verify_samples, "Sandbox", unavailable)
+    monkeypatch.setattr(executor, "Sandbox", unavailable)
     with pytest.raises(UserError, match="not run without a sandbox.*apt-get install bubblewrap"):
         verify_samples.main(
             [
