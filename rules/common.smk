@@ -597,12 +597,6 @@ def problems(wildcards):
     return f"<results>/{task}/problems/{wildcards.benchmark}.jsonl"
 
 
-def reference_of_benchmark(wildcards):
-    """How the own solutions of the benchmark that a target names are judged."""
-    task = Run.named(wildcards.task).task
-    return f"<results>/{task}/evaluation/{wildcards.benchmark}/reference.json"
-
-
 def problems_of_all_benchmarks(wildcards):
     """The problems of all benchmarks that a task is evaluated on."""
     return [

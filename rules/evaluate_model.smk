@@ -33,8 +33,6 @@ rule respond_to_problems:
     input:
         problems=problems,
         model=evaluated_model_to_make,
-        # A benchmark whose own solutions are judged wrong costs no GPU hour.
-        reference=ancient(reference_of_benchmark),
         task=ancient(task_file),
         script="scripts/respond_to_problems.py",
         library=[*SAMPLING_LIBRARY, *PROBLEMS_LIBRARY],
