@@ -29,6 +29,12 @@ PARTS = [
 ]  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: two processes share the files, and the last one is waited for."""
+    longest = PROJECT / "tests" / "smoke"
+    items.sort(key=lambda item: not item.path.is_relative_to(longest))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised Llama of some ten thousand parameters, with a chat template."""
