@@ -788,13 +788,13 @@ def study_benchmark(wildcards):
     return evaluated_benchmarks(wildcards.task)[0]
 
 
-def students_of_study(suffix):
-    """The evaluations of all students of a study as an input."""
+def of_arms(pattern):
+    """A file of each arm of a study, in its cell's folder, as an input."""
 
     def files(wildcards):
         benchmark = study_benchmark(wildcards)
         return [
-            f"{folder}/arms/{arm.name}/evaluation/{benchmark}/student{suffix}"
+            f"{folder}/{pattern}".format(arm=arm.name, benchmark=benchmark)
             for folder, arms in cells_with_arms(wildcards.task)
             for arm in arms
         ]
@@ -804,21 +804,7 @@ def students_of_study(suffix):
 
 def model_of_study(model, suffix):
     """An evaluation of a model that no arm has tuned as an input."""
-
-    def file(wildcards):
-        benchmark = study_benchmark(wildcards)
-        return f"<results>/{wildcards.task}/evaluation/{benchmark}/{model}{suffix}"
-
-    return file
-
-
-def drawn_rows_of_study(wildcards):
-    """The rows that the students learn from."""
-    return [
-        f"{folder}/arms/{arm.name}_rows.jsonl"
-        for folder, arms in cells_with_arms(wildcards.task)
-        for arm in arms
-    ]
+    return lambda wildcards: evaluations_of(model, suffix)(wildcards)[0]
 
 
 def funnels_of_study(wildcards):
@@ -870,12 +856,3 @@ def seeds_of_first_cell(wildcards):
     """The seeds of the first cell of a study."""
     folder, _ = cells_with_arms(wildcards.task)[0]
     return f"{folder}/{ADA}/seeds.jsonl"
-
-
-def misfits_of_study(wildcards):
-    """What of the students' rows was left out of their training, of all of a study."""
-    return [
-        f"{folder}/arms/{arm.name}/student_misfits.jsonl"
-        for folder, arms in cells_with_arms(wildcards.task)
-        for arm in arms
-    ]

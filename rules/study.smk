@@ -57,8 +57,8 @@ rule draw_rows:
     shell:
         """
         python -m {params.module} --arm {params.arm} --rows {input.rows} \
-            --arms {params.arms} --others {input.others} --most {params.most} --fewest {params.fewest} --seed {params.seed} \
-            --output {output} --log {log}
+            --arms {params.arms} --others {input.others} --most {params.most} \
+            --fewest {params.fewest} --seed {params.seed} --output {output} --log {log}
         """
 
 
@@ -92,10 +92,10 @@ rule summarize_study:
         reference=model_of_study("reference", ".json"),
         base=model_of_study("base", ".json"),
         base_scores=model_of_study("base", ".jsonl"),
-        students=students_of_study(".json"),
-        student_scores=students_of_study(".jsonl"),
-        rows=drawn_rows_of_study,
-        misfits=misfits_of_study,
+        students=of_arms("arms/{arm}/evaluation/{benchmark}/student.json"),
+        student_scores=of_arms("arms/{arm}/evaluation/{benchmark}/student.jsonl"),
+        rows=of_arms("arms/{arm}_rows.jsonl"),
+        misfits=of_arms("arms/{arm}/student_misfits.jsonl"),
         funnels=funnels_of_study,
         quality="<results>/{task}/study/quality.json",
         script="scripts/summarize_study.py",

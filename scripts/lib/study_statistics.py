@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scripts.lib.evaluation.intervals import CONFIDENCE, RESAMPLES, unseen_share
+
 if TYPE_CHECKING:
     import numpy
 
-RESAMPLES = 10_000
 # Resamples that are in the memory at a time.
 PORTION = 500
-CONFIDENCE = 0.95
 METHOD = f"bootstrap over seeds and problems, {RESAMPLES:,} resamples, {CONFIDENCE:.0%}"
 
 
@@ -41,7 +41,7 @@ def effect(scores: "numpy.ndarray", seed: int, low: float = 0.0) -> Effect:
 
     mean = float(scores.mean())
     if (scores == scores.flat[0]).all():
-        unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / scores.shape[1])
+        unseen = unseen_share(scores.shape[1])
         nothing = 1.0 if mean == 0 else 1 / RESAMPLES
         return Effect(mean, (max(low, mean - unseen), min(1.0, mean + unseen)), nothing)
     generator = numpy.random.default_rng(seed)

@@ -41,6 +41,14 @@ def wilson(right: int, of: int) -> Interval:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
+def unseen_share(count: int) -> float:
+    """The largest share of something that is compatible with its being seen in none of `count`.
+
+    The upper bound of Clopper and Pearson (1934).
+    """
+    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / count)
+
+
 def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
     """The interval of the mean of the problems' scores.
 
@@ -100,7 +108,7 @@ def _interval(values: "numpy.ndarray", low: float, seed: int) -> Interval:
     mean = float(values.mean())
     tail = (1 - CONFIDENCE) / 2
     if (values == values[0]).all():
-        unseen = 1 - tail ** (1 / len(values))
+        unseen = unseen_share(len(values))
         return max(low, mean - unseen), min(1.0, mean + unseen)
     generator = numpy.random.default_rng([seed, 0])
     means = numpy.concatenate(

@@ -372,9 +372,8 @@ class Code(Kind):
 
         Only what is Python that gives anything a name counts, since no test could call anything
         else: a model that repeats its prompt writes tags around words, or a stub. What nothing
-        closes counts
-        up to the last line with which it is Python: the limit of tokens cuts off what a model
-        writes behind its solution. Empty where there is none.
+        closes counts up to the last line with which it is Python: the limit of tokens cuts off what
+        a model writes behind its solution. Empty where there is none.
         """
         marked = [*_TAGGED.finditer(response), *_FENCE.finditer(response)]
         pieces = [(found[1], found.end(1) < len(response)) for found in marked]
