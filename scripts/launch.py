@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.lib.console import GPUS, say, step_parser
+from scripts.lib.console import GPUS, LAUNCHER, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.gpus import claim_visible
 from scripts.lib.lifetime import end_with_snakemake
@@ -55,6 +55,7 @@ def _launch(arguments: argparse.Namespace, on_cpu: bool) -> int:
         os.truncate(step.log, 0)
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = max(1, threads // arguments.processes)
+    os.environ[LAUNCHER] = str(os.getpid())
     # Snakemake sets this one to the threads of the whole job.
     os.environ["MKL_NUM_THREADS"] = str(threads)
     if on_cpu:

@@ -31,6 +31,8 @@ NOTE_SECONDS = 1.0
 
 # The variable that tells a step how many GPUs were claimed for it.
 GPUS = "ADA_INSTRUCT_GPUS"
+# The one that tells each of several processes which process launched it.
+LAUNCHER = "ADA_INSTRUCT_LAUNCHER"
 
 # Where a progress bar may be drawn: the terminal itself, which the log must not see.
 _terminal = sys.stderr
@@ -149,7 +151,7 @@ def run_step(main: Callable[[], None]) -> None:
     end_with_snakemake()
     if world_size() > 1:
         # What launched it holds the claim on the GPUs.
-        die_with_parent()
+        die_with_parent(int(os.environ.pop(LAUNCHER, os.getppid())))
     status = 1
     try:
         main()

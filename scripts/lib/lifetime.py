@@ -66,7 +66,12 @@ def end_with_snakemake() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux; `Popen(preexec_fn=...)`)."""
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent, of that id, dies (Linux).
+
+    A parent that died before it was asked kills this process at once.
+    """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The step that samples a shard: the same bytes, however it is cut up, killed and shared."""
 
+import contextlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from scripts.lib.generation import engines
 from scripts.lib.generation.kept import KeptTexts
 from scripts.lib.generation.request import Sample
 from tests.conftest import PROJECT
+from tests.launch.machine import soon
 
 MBPP = PROJECT / "tasks" / "mbpp.yaml"
 COUNT = 48
@@ -70,6 +72,16 @@ def test_the_batch_size_and_the_length_of_the_shard_change_no_text(
     assert (tmp_path / "shard.jsonl").read_bytes().startswith(undisturbed)
 
 
+def processes_about(folder: Path) -> list[str]:
+    """The processes with a folder in their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if bytes(folder) in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+    return found
+
+
 @pytest.mark.parametrize(("processes", "kills"), [(1, 2), (2, 1)])
 def test_a_shard_killed_at_random_moments_ends_with_the_same_bytes(
     tmp_path: Path, tiny_model: Path, undisturbed: bytes, processes: int, kills: int
@@ -94,6 +106,8 @@ def test_a_shard_killed_at_random_moments_ends_with_the_same_bytes(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert killed
+    # The processes of a launch end just after it.
+    assert soon(lambda: not processes_about(tmp_path))
     assert not (tmp_path / "shard.jsonl").exists()
     # What a kill may leave of a line.
     file = next(tmp_path.glob("cache/*/*.jsonl"))

@@ -38,6 +38,17 @@ def main():
 
 console.run_step(main)
 """
+STARTS_LATE = """
+import os, time
+from pathlib import Path
+from scripts.lib import console
+
+launcher = os.getppid()
+Path(f"wait-{os.environ['RANK']}").write_text(f"{os.getpid()} {launcher}")
+while os.getppid() == launcher:
+    time.sleep(0.02)
+console.run_step(lambda: Path("worked").touch())
+"""
 SNAKEMAKE = """
 import subprocess, sys
 subprocess.run(["bash", "-c", " ".join(sys.argv[1:]) + "; true"])
@@ -169,6 +180,19 @@ def test_a_signal_to_the_launch_ends_all_processes(without_gpus: Machine, number
     output, _ = launch.communicate()
     assert launch.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert "Traceback" not in output
+
+
+def test_a_process_that_starts_after_its_launch_was_killed_does_nothing(
+    without_gpus: Machine,
+) -> None:
+    command = without_gpus.command(
+        2, without_gpus.step(STARTS_LATE), "late", options=("--processes", "2")
+    )
+    launch = without_gpus.start(command)
+    started = pids(without_gpus)
+    launch.kill()
+    assert soon(lambda: all(map(gone, started)))
+    assert not (without_gpus.folder / "worked").exists()
 
 
 def test_several_processes_end_with_a_snakemake_that_is_killed(without_gpus: Machine) -> None:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from scripts.lib.console import say
@@ -132,7 +133,7 @@ def serve(model: str, log: Path, cache_tokens: int) -> Iterator[str]:
             stderr=subprocess.STDOUT,
             # A session of its own: Ctrl-C reaches only us, and we stop it when replies are safe.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(die_with_parent, os.getpid()),
             env={**KEEP_MEMORY, **os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
         )
         try:
