@@ -67,7 +67,7 @@ report: .venv/ready
 results/report.html: report ;
 
 test: .venv/ready-dev
-	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --ignore tests/sandbox
+	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox
 	@# By itself: it counts the processes of a user.
 	$(IN_VENV) pytest tests/sandbox
 

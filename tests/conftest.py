@@ -31,8 +31,13 @@ PARTS = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: two processes share the files, and the last one is waited for."""
-    longest = PROJECT / "tests" / "smoke"
-    items.sort(key=lambda item: not item.path.is_relative_to(longest))
+    longest = ["smoke", "workflow", "completions"]
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return longest.index(folder) if folder in longest else len(longest)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
