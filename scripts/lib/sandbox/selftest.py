@@ -148,7 +148,7 @@ def broken_promise(
             "memory": 3 * limits.memory_bytes,
             # Without namespaces all processes of the user count, and the limit was made with room
             # for those of the moment: some have ended since, so that a limit is all to be seen.
-            "processes": MOST_FORKS - 1 if level == LANDLOCK else limits.processes,
+            "processes": MOST_FORKS - 1 if level in (LANDLOCK, NONE) else limits.processes,
             "most": MOST_FORKS,
         }
         promises = _promises(level, facts)
