@@ -14,7 +14,6 @@ benchmark's own solutions (`--reference`) are not all right, or where the protoc
 the pipeline has read, rows and seeds, the result tells which problems it overlaps.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.evaluation.intervals import PAIRED, paired_difference
 from scripts.lib.evaluation.results import check_alike, check_reference, read_result
 from scripts.lib.evaluation.scores import values_by_problem
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.records import BenchmarkItem, Problem, Score, Seed, Verified, read_rows
 
 # What a comparison says once, for both models.
@@ -115,10 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         compare(dict(zip(names, files, strict=True)), texts, arguments.seed)
         for files in zip(*given, strict=True)
     ]
-    with atomic_file(arguments.output) as stream:
-        result = {"task": arguments.task, "benchmarks": benchmarks}
-        json.dump(result, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.output, {"task": arguments.task, "benchmarks": benchmarks})
     for found in benchmarks:
         if overlapped := found["overlap"]["problems"]:
             say(

@@ -35,7 +35,7 @@ from scripts.lib.evaluation.scores import (
     metrics,
     summary,
 )
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.records import Problem, Response, Score, read_rows, write_rows
 from scripts.lib.sandbox import ERROR
 from scripts.lib.sandbox.levels import AUTO, LEVELS
@@ -190,9 +190,7 @@ def main(argv: list[str] | None = None) -> None:
         "sandbox": judging.sandbox,
     }
     write_rows(arguments.rows, scores)
-    with atomic_file(arguments.output) as stream:
-        json.dump(result, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.output, result)
     if is_reference:
         check_reference(result, arguments.output, scores)
     for name, metric in found.items():

@@ -7,7 +7,6 @@ They come from a local copy (`--local`), an installed PyPI package or the hub, i
 they cannot be had, `--required False` writes no problem, and says so here and in the record.
 """
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.dataset_rows import dataset_name, field, load_rows, render, source_of
 from scripts.lib.errors import UserError
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.records import BenchmarkItem, write_rows
 from scripts.lib.tasks import Task, load_task
 
@@ -81,9 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     write_rows(arguments.problems, problems)
     record = BenchmarkRecord(benchmark["name"], source, bool(problems), note, len(problems))
-    with atomic_file(arguments.record) as stream:
-        json.dump(asdict(record), stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.record, asdict(record))
     counts("fetch_benchmark", time.monotonic() - started, problems=len(problems))
 
 

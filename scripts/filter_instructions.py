@@ -21,7 +21,7 @@ from scripts.lib.decontamination import Overlap, OverlapIndex, nearest_items
 from scripts.lib.dedup import NO_MATCH, Match, greedy_dedup
 from scripts.lib.embedding import embed, load_encoder
 from scripts.lib.errors import UserError
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.records import (
     BenchmarkItem,
     Drop,
@@ -255,9 +255,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     report = decontamination_report(arguments.ngram, arguments.encoder, records, overlaps, closest)
     write_rows(arguments.dropped, dropped)
-    with atomic_file(arguments.decontamination) as stream:
-        json.dump(report, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.decontamination, report)
     write_rows(arguments.instructions, kept)
     counts(
         "filter_instructions",

@@ -40,7 +40,7 @@ from scripts.lib.completions.question import Question
 from scripts.lib.completions.request import Completion, CompletionRequest
 from scripts.lib.completions.settings import ClientSettings
 from scripts.lib.console import counts, run_step, say, step_parser
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.kept_work import name_of_work
 from scripts.lib.models import fingerprint
 from scripts.lib.records import Instruction, Label, read_rows, write_rows
@@ -212,9 +212,7 @@ def write_estimate(
     found: list[Estimate], price: Price | None, caps: Caps, journal: Journal, output: Path
 ) -> None:
     """Print what the missing replies will cost, and whether that fits; write it to a file."""
-    with atomic_file(output) as stream:
-        json.dump(as_dict(found, price), stream, indent=2)
-        stream.write("\n")
+    write_json(output, as_dict(found, price))
     say(f"price: {price.source if price else 'unknown: set label.client.price'}")
     for line in (line for one in found for line in one.lines()):
         say(line)

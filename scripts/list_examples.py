@@ -9,13 +9,12 @@ Every reason has its examples. They are drawn by the digest of their ids: the sa
 same examples, and nobody has chosen them.
 """
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.files import atomic_file
+from scripts.lib.files import atomic_file, write_json
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows
 from scripts.lib.report.examples import examples, examples_page
 
@@ -42,9 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     with atomic_file(arguments.page) as stream:
         stream.write(examples_page(arguments.task_name, groups))
-    with atomic_file(arguments.examples) as stream:
-        json.dump([asdict(group) for group in groups], stream, indent=2)
-        stream.write("\n")
+    write_json(arguments.examples, [asdict(group) for group in groups])
     counts(
         "list_examples",
         time.monotonic() - started,

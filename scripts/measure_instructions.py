@@ -10,7 +10,6 @@ each. The target set is that of the task's file, from a local copy (`--local`), 
 or the hub; where it cannot be had, the result says so and nothing is compared with it.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.embedding import embed, load_encoder
 from scripts.lib.errors import UserError
-from scripts.lib.files import atomic_directory, atomic_file
+from scripts.lib.files import atomic_directory, write_json
 from scripts.lib.plots import STYLES, Style
 from scripts.lib.quality import pictures
 from scripts.lib.quality.duplication import curve, duplication_summary, verdicts
@@ -159,9 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         "target": target_record(target),
         **results,
     }
-    with atomic_file(arguments.output) as stream:
-        json.dump(report, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.output, report)
     counts(
         "measure_instructions",
         time.monotonic() - started,

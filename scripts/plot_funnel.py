@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.lib import plots
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.report.files import other_form, read_json
+from scripts.lib.report.files import content_of
 from scripts.lib.report.words import STAGES, tally
 
 
@@ -66,11 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    funnel = read_json(arguments.funnel)
-    try:
+    with content_of(arguments.funnel) as funnel:
         draw(funnel, arguments.output)
-    except (KeyError, TypeError) as error:
-        raise other_form(arguments.funnel, error) from error
     counts("plot_funnel", time.monotonic() - started, stages=len(funnel["stages"]))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.lib import plots
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.report.files import other_form, read_json
+from scripts.lib.report.files import content_of
 from scripts.lib.report.words import MODELS
 
 
@@ -106,11 +106,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    scores = read_json(arguments.scores)
-    try:
+    with content_of(arguments.scores) as scores:
         draw(scores, arguments.output)
-    except (KeyError, TypeError) as error:
-        raise other_form(arguments.scores, error) from error
     counts("plot_scores", time.monotonic() - started, benchmarks=len(scores["benchmarks"]))
 
 

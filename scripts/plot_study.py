@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.lib import plots
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.report.files import other_form, read_json
+from scripts.lib.report.files import content_of
 from scripts.lib.report.words import VARIED
 
 # A line of a plot: what is varied, and the cell of the sweep that has this value.
@@ -120,11 +120,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    study = read_json(arguments.study)
-    try:
+    with content_of(arguments.study) as study:
         draw(study, arguments.output)
-    except (KeyError, TypeError) as error:
-        raise other_form(arguments.study, error) from error
     counts("plot_study", time.monotonic() - started, arms=len(study["arms"]))
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from scripts.lib.console import counts, run_step, say, step_parser, truth
 from scripts.lib.errors import UserError
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.gpus import visible_gpus
 from scripts.lib.harness import check_tasks, refusal
 from scripts.lib.lifetime import die_with_parent
@@ -250,9 +250,7 @@ def main(argv: list[str] | None = None) -> None:
         run_harness(command(arguments, Path(folder), device), environment(unsafe), arguments.tasks)
         report = read_report(Path(folder))
     result = result_of(arguments, report)
-    with atomic_file(arguments.output) as stream:
-        json.dump(result, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    write_json(arguments.output, result)
     for task, scores in result["scores"].items():
         say(f"{task}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
     counts("run_lm_eval", time.monotonic() - started, tasks=len(result["scores"]))

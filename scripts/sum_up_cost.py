@@ -11,12 +11,11 @@ says so.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from scripts.lib.console import counts, run_step, step_parser
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.plots import save_table
 from scripts.lib.report.cost import cost_of, jobs_in, replies_in
 
@@ -44,9 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     jobs = list(jobs_in(arguments.benchmarks, arguments.logs, dict(arguments.gpus)))
     cost = cost_of(arguments.task_name, jobs, replies_in(arguments.journal, arguments.task_name))
     save_table(arguments.table, cost["steps"])
-    with atomic_file(arguments.output) as stream:
-        json.dump(cost, stream, indent=2)
-        stream.write("\n")
+    write_json(arguments.output, cost)
     counts(
         "sum_up_cost",
         time.monotonic() - started,

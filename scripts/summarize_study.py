@@ -17,7 +17,6 @@ file belongs to is read off its path. Greedy responses are compared.
 """
 
 import argparse
-import json
 import re
 import time
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.evaluation.results import check_alike, check_reference, read_result
 from scripts.lib.evaluation.scores import values_by_problem
-from scripts.lib.files import atomic_file
+from scripts.lib.files import read_json, write_json
 from scripts.lib.records import Score, Verified, read_rows
 from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE
 from scripts.lib.study_statistics import METHOD, Effect, effect, holm
@@ -221,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     funnels: dict[str, dict[str, Any]] = {}
     for path in arguments.funnels:
         place = Place.of(path)
-        funnels.setdefault(place.name, {})[str(place.seed)] = json.loads(path.read_text())
+        funnels.setdefault(place.name, {})[str(place.seed)] = read_json(path)
     summary = {
         "task": arguments.task,
         "benchmark": base["benchmark"],
@@ -238,11 +237,9 @@ def main(argv: list[str] | None = None) -> None:
         "differences": differences(scores, seed),
         "sweeps": sweeps(scores, arguments.rows, arguments.misfits, seed),
         "funnels": funnels,
-        "quality": json.loads(arguments.quality.read_text()),
+        "quality": read_json(arguments.quality),
     }
-    with atomic_file(arguments.output) as stream:
-        json.dump(summary, stream, indent=2)
-        stream.write("\n")
+    write_json(arguments.output, summary)
     for arm in summary["arms"]:
         low, high = arm["interval"]
         say(f"{arm['title']:<28} {arm['mean']:7.1%}  [{low:.1%}, {high:.1%}]")

@@ -26,7 +26,7 @@ from typing import Any
 
 from scripts.lib.console import Progress, counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
-from scripts.lib.files import atomic_file
+from scripts.lib.files import write_json
 from scripts.lib.funnel import UNVERIFIED, build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
 from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Sandbox, open_sandbox
@@ -324,9 +324,7 @@ def main(argv: list[str] | None = None) -> None:
             "raise sampling.margin or label.replies, or use a stronger label.model"
         )
     write_rows(arguments.rejected, rejected)
-    with atomic_file(arguments.funnel) as stream:
-        json.dump(funnel, stream, indent=2)
-        stream.write("\n")
+    write_json(arguments.funnel, funnel)
     write_rows(arguments.verified, verified)
     counts(
         "verify_samples",

@@ -13,27 +13,17 @@ What there is no file for is left out, with a line that says how to make it.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from scripts.lib.console import counts, run_step, step_parser
 from scripts.lib.files import atomic_file
 from scripts.lib.report.cost_section import cost_section
 from scripts.lib.report.examples import Group
-from scripts.lib.report.files import other_form, read_json
+from scripts.lib.report.files import content_of
 from scripts.lib.report.overview import examples_section, numbers_of, overview_page, plots_in
 from scripts.lib.report.quality import quality_section
-from scripts.lib.report.sections import Section, funnel_section, scores_section
+from scripts.lib.report.sections import funnel_section, scores_section
 from scripts.lib.report.study_section import study_section
-
-
-def section_of(path: Path, make: Callable[..., Section], *others: object) -> Section:
-    """The section that a step's JSON file makes; raises `UserError` that names the file."""
-    content = read_json(path)
-    try:
-        return make(content, *others)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise other_form(path, error) from error
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,19 +39,24 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.monotonic()
-    sections = [section_of(arguments.funnel, funnel_section, arguments.funnel_plot)]
+    with content_of(arguments.funnel) as funnel:
+        sections = [funnel_section(funnel, arguments.funnel_plot)]
     if arguments.quality:
-        plots = plots_in(arguments.quality_plots)
-        sections.append(section_of(arguments.quality, quality_section, plots))
+        with content_of(arguments.quality) as quality:
+            sections.append(quality_section(quality, plots_in(arguments.quality_plots)))
+    scores = None
     if arguments.scores:
-        sections.append(section_of(arguments.scores, scores_section, arguments.scores_plot))
+        with content_of(arguments.scores) as scores:
+            sections.append(scores_section(scores, arguments.scores_plot))
     if arguments.study:
         plots = plots_in(arguments.study_plots)
-        sections.append(section_of(arguments.study, study_section, arguments.study_plot, plots))
-    groups = [Group(**group) for group in read_json(arguments.examples)]
-    sections += [examples_section(groups), section_of(arguments.cost, cost_section)]
-    scores = read_json(arguments.scores) if arguments.scores else None
-    numbers = numbers_of(read_json(arguments.funnel), read_json(arguments.cost), scores)
+        with content_of(arguments.study) as study:
+            sections.append(study_section(study, arguments.study_plot, plots))
+    with content_of(arguments.examples) as groups:
+        sections.append(examples_section([Group(**group) for group in groups]))
+    with content_of(arguments.cost) as cost:
+        sections.append(cost_section(cost))
+    numbers = numbers_of(funnel, cost, scores)
     with atomic_file(arguments.output) as stream:
         stream.write(overview_page(arguments.task_name, numbers, sections))
     counts("write_overview", time.monotonic() - started, sections=len(sections))

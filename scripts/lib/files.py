@@ -1,15 +1,18 @@
-"""Files and directories that are complete or absent.
+"""Files and directories that are complete or absent, and what JSON files hold.
 
 What is unfinished lies beside its destination under a name of its own, always the same: what a kill
 leaves there is cleared by the next run.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from scripts.lib.errors import UserError
 
 
 def _partial(path: Path) -> Path:
@@ -39,6 +42,23 @@ def atomic_file(path: str | Path, mode: int = 0o666) -> Iterator[IO[str]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file for people to read, complete or not at all."""
+    with atomic_file(path) as stream:
+        json.dump(content, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises `UserError` where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON: remove it, and make it again") from error
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.files import atomic_directory, atomic_file
+from scripts.lib.errors import UserError
+from scripts.lib.files import atomic_directory, atomic_file, read_json, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -40,3 +41,14 @@ def test_what_a_kill_left_is_cleared(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model", "rows"]
     assert (tmp_path / "rows").read_text() == "whole"
     assert not list((tmp_path / "model").iterdir())
+
+
+def test_a_json_file_comes_back_or_says_why_not(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    write_json(path, {"é": [1, None]})
+    assert read_json(path) == {"é": [1, None]}
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"numbers\.json: is not JSON: remove it"):
+        read_json(path)
+    with pytest.raises(UserError, match=r"other\.json: cannot be read: No such file"):
+        read_json(tmp_path / "other.json")

@@ -1,26 +1,25 @@
-"""Reading the JSON files of earlier steps for the report."""
+"""What the report shows of the JSON files of earlier steps."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from scripts.lib.errors import UserError
+from scripts.lib.files import read_json
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+@contextmanager
+def content_of(path: Path) -> Iterator[Any]:
+    """The content of a JSON file, for a block that shows it.
 
-    Raises `UserError` where it cannot be read.
+    Raises `UserError` where it cannot be read, or lacks what the block asks of it.
     """
+    content = read_json(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON: remove it, and make it again") from error
-
-
-def other_form(path: Path, error: Exception) -> UserError:
-    """The error of a file that lacks what the report shows of it."""
-    lacks = f" (lacks {error})" if isinstance(error, KeyError) else f" ({error})"
-    return UserError(f"{path}: is not what its step writes{lacks}: remove it, and make it again")
+        yield content
+    except (KeyError, TypeError, AttributeError) as error:
+        lacks = f" (lacks {error})" if isinstance(error, KeyError) else f" ({error})"
+        raise UserError(
+            f"{path}: is not what its step writes{lacks}: remove it, and make it again"
+        ) from error
