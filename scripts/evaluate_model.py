@@ -37,8 +37,7 @@ from scripts.lib.evaluation.scores import (
 )
 from scripts.lib.files import write_json
 from scripts.lib.records import Problem, Response, Score, read_rows, write_rows
-from scripts.lib.sandbox import ERROR
-from scripts.lib.sandbox.levels import AUTO, LEVELS
+from scripts.lib.sandbox import ERROR, add_sandbox_options
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.form import prompt
 
@@ -132,11 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model-name", required=True, help="base, student, reference, ...")
     parser.add_argument("--ks", type=int, nargs="+", default=[], help="of pass@k, where sampled")
     parser.add_argument("--min-parsed", type=float, required=True, help="share of the responses")
-    parser.add_argument("--timeout", type=float, required=True, help="processor seconds of a run")
-    parser.add_argument("--memory-mb", type=int, required=True)
-    parser.add_argument("--sandbox-level", choices=[AUTO, *LEVELS], required=True)
-    parser.add_argument("--accept-risk", action="store_true", help="for --sandbox-level none")
-    parser.add_argument("--workers", type=int, required=True)
+    add_sandbox_options(parser)
     parser.add_argument("--protocol", type=json.loads, required=True, help="JSON, see above")
     parser.add_argument("--cache", type=Path, default=Path(".cache/solutions"))
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
@@ -159,15 +154,9 @@ def main(argv: list[str] | None = None) -> None:
     check_responses(
         problems, responses, sampled["samples"] if sampled else 0, str(arguments.responses)
     )
-    settings = Settings(
-        # Some benchmarks have solutions that take longer than a verification may.
-        timeout=max(arguments.timeout, benchmark.get("seconds", 0)),
-        memory_mb=arguments.memory_mb,
-        workers=arguments.workers,
-        sandbox_level=arguments.sandbox_level,
-        accept_risk=arguments.accept_risk,
-        cache=arguments.cache,
-    )
+    # Some benchmarks have solutions that take longer than a verification may.
+    arguments.timeout = max(arguments.timeout, benchmark.get("seconds", 0))
+    settings = Settings.of(arguments)
     with open_judging(task, settings, problems) as judging:
         scores = judge_all(task, problems, responses, judging, settings.workers)
     check_errors(scores)

@@ -18,8 +18,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,20 @@ from scripts.lib.errors import UserError
 from scripts.lib.files import write_json
 from scripts.lib.funnel import UNVERIFIED, build_funnel, table
 from scripts.lib.records import Drop, Label, Rejection, Verified, read_rows, write_rows
-from scripts.lib.sandbox import ERROR, FAIL, PASS, Job, Sandbox, open_sandbox
-from scripts.lib.sandbox.levels import AUTO, LEVELS
+from scripts.lib.sandbox import (
+    ERROR,
+    FAIL,
+    PASS,
+    Job,
+    Sandbox,
+    SandboxSettings,
+    add_sandbox_options,
+    open_sandbox,
+)
 from scripts.lib.tasks import Task, load_task
 from scripts.lib.tasks.code import TESTS_SHOWN, functions_to_test, program
 from scripts.lib.tasks.text import accepted
+from scripts.lib.threads import in_order
 from scripts.lib.verification import PASSED, Outcome, keep_first
 from scripts.lib.verification.answers import AnswerGrouper
 from scripts.lib.verification.execution import by_agreement, by_own_tests
@@ -41,18 +49,13 @@ from scripts.lib.verification.majority import by_majority, equal_texts
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(SandboxSettings):
     """How replies are verified; see `verification` in config.yaml."""
 
     method: str
     support: int
     majority: float
     rows_per_instruction: int
-    timeout: float
-    memory_mb: int
-    workers: int
-    sandbox_level: str
-    accept_risk: bool
 
 
 # How the executor's verdicts are called in rows. `not_judged` says nothing about the reply.
@@ -92,13 +95,7 @@ def open_verification(task: Task, settings: Settings) -> Iterator[Verification]:
     if settings.method == UNVERIFIED:
         yield Verification(UNVERIFIED, "", _unverified)
     elif kind == "code":
-        with open_sandbox(
-            settings.workers,
-            settings.sandbox_level,
-            settings.timeout,
-            settings.memory_mb,
-            settings.accept_risk,
-        ) as sandbox:
+        with open_sandbox(settings) as sandbox:
             yield _execution(task, settings, sandbox)
     elif kind == "text":
         yield _well_formed(task)
@@ -188,22 +185,18 @@ def verify_all(
 ) -> Iterator[tuple[Label, Outcome, int]]:
     """Each reply with its outcome and the number of replies to its instruction."""
     groups = by_instruction(labels)
-    with (
+    judged = in_order(
+        lambda group: outcomes_of(verification, group, rows),
+        groups,
         # Enough instructions at a time that no worker of the sandbox is ever idle.
-        ThreadPoolExecutor(4 * workers) as executor,
-        Progress("verify_samples", len(groups), "instructions") as progress,
-    ):
-        try:
-            judged = executor.map(lambda group: outcomes_of(verification, group, rows), groups)
-            for outcomes in judged:
-                progress.advance()
-                for label, outcome in outcomes:
-                    yield label, outcome, len(outcomes)
-        except BaseException:
-            # Who is interrupted waits for no sample.
-            executor.shutdown(wait=False, cancel_futures=True)
-            verification.abort()
-            raise
+        4 * workers,
+        verification.abort,
+    )
+    with Progress("verify_samples", len(groups), "instructions") as progress, closing(judged):
+        for outcomes in judged:
+            progress.advance()
+            for label, outcome in outcomes:
+                yield label, outcome, len(outcomes)
 
 
 def training_row(
@@ -269,11 +262,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows-per-instruction", type=int, required=True)
     parser.add_argument("--sampling", type=json.loads, required=True, help="JSON, for the record")
     parser.add_argument("--label-sampling", type=json.loads, required=True, help="the same")
-    parser.add_argument("--timeout", type=float, required=True, help="processor seconds of a run")
-    parser.add_argument("--memory-mb", type=int, required=True)
-    parser.add_argument("--sandbox-level", choices=[AUTO, *LEVELS], required=True)
-    parser.add_argument("--accept-risk", action="store_true", help="for --sandbox-level none")
-    parser.add_argument("--workers", type=int, required=True)
+    add_sandbox_options(parser)
     parser.add_argument("--verified", type=Path, required=True)
     parser.add_argument("--rejected", type=Path, required=True)
     parser.add_argument("--funnel", type=Path, required=True)
@@ -281,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
 
     started = time.monotonic()
     task = load_task(arguments.task)
-    settings = Settings(**{name: getattr(arguments, name) for name in Settings.__annotations__})
+    settings = Settings.of(arguments)
     labels = list(read_rows(arguments.labeled, Label))
     drops = list(read_rows(arguments.dropped, Drop))
     verified: list[Verified] = []

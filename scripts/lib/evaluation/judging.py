@@ -2,13 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from scripts.lib.console import Progress
 from scripts.lib.errors import UserError
@@ -17,32 +16,32 @@ from scripts.lib.evaluation.scores import GREEDY, LIKELIHOOD
 from scripts.lib.files import atomic_file
 from scripts.lib.kept_work import name_of_work
 from scripts.lib.records import Problem, Response, Score
-from scripts.lib.sandbox import Calls, Job, Sandbox, SandboxAborted, open_sandbox
+from scripts.lib.sandbox import (
+    Calls,
+    Job,
+    Sandbox,
+    SandboxAborted,
+    SandboxSettings,
+    open_sandbox,
+)
 from scripts.lib.sandbox.inside import codec
 from scripts.lib.sandbox.inside.compare import NOT_NONE
 from scripts.lib.tasks import RIGHT, WRONG, Judges, Task
 from scripts.lib.tasks.choice import LETTERS
+from scripts.lib.threads import in_order
 from scripts.lib.verification.answers import AnswerGrouper
 
 # Processor seconds of a benchmark's own solution for the results that it is asked for.
 SOLUTION_SECONDS = 60.0
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
-class Settings:
-    """How responses are judged; see `verification` in config.yaml.
+class Settings(SandboxSettings):
+    """How responses are judged.
 
     `cache` is the folder that keeps what the solutions of benchmarks return.
     """
 
-    timeout: float
-    memory_mb: int
-    workers: int
-    sandbox_level: str
-    accept_risk: bool
     cache: Path
 
 
@@ -60,37 +59,12 @@ class Judging:
     abort: Callable[[], None] = lambda: None
 
 
-def in_order(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    threads: int,
-    abort: Callable[[], None],
-) -> Generator[Result, None, None]:
-    """What a function gives for each item, in order; whoever is interrupted waits for none.
-
-    After `abort` the function has to come to an end at once.
-    """
-    with ThreadPoolExecutor(threads) as executor:
-        try:
-            yield from executor.map(function, items)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            abort()
-            raise
-
-
 @contextmanager
 def open_judging(task: Task, settings: Settings, problems: Sequence[Problem]) -> Iterator[Judging]:
     """The judges of responses to problems. Raises `UserError` where code cannot be isolated."""
     kind = task.spec["kind"]
     if kind == "code":
-        with open_sandbox(
-            settings.workers,
-            settings.sandbox_level,
-            settings.timeout,
-            settings.memory_mb,
-            settings.accept_risk,
-        ) as sandbox:
+        with open_sandbox(settings) as sandbox:
             yield _execution(sandbox, settings, problems)
     elif kind == "math":
         with AnswerGrouper() as group_equal:

@@ -20,6 +20,7 @@ from scripts.lib.sandbox.model import (
     SandboxUnavailable,
     Verdict,
 )
+from scripts.lib.sandbox.settings import SandboxSettings, add_sandbox_options
 
 __all__ = [
     "BAD_TESTS",
@@ -33,7 +34,9 @@ __all__ = [
     "Limits",
     "Sandbox",
     "SandboxAborted",
+    "SandboxSettings",
     "SandboxUnavailable",
     "Verdict",
+    "add_sandbox_options",
     "open_sandbox",
 ]

@@ -12,6 +12,7 @@ from scripts.lib.errors import UserError
 from scripts.lib.sandbox.levels import AUTO, Isolation, candidates, platform_problem
 from scripts.lib.sandbox.model import Calls, Job, Limits, SandboxUnavailable, Verdict
 from scripts.lib.sandbox.selftest import broken_promise
+from scripts.lib.sandbox.settings import SandboxSettings
 from scripts.lib.sandbox.worker import Task, Worker
 
 # How often whoever closes an aborted sandbox ends what its workers have started in the meantime.
@@ -244,15 +245,13 @@ class Sandbox:
         self.close()
 
 
-def open_sandbox(
-    workers: int, level: str, timeout: float, memory_mb: int, accept_risk: bool
-) -> Sandbox:
-    """A sandbox by the settings of `verification` in config.yaml.
+def open_sandbox(settings: SandboxSettings) -> Sandbox:
+    """A sandbox by a step's settings.
 
-    `timeout` is in processor seconds. Raises `UserError` where code cannot be isolated in that way.
+    Raises `UserError` where code cannot be isolated in that way.
     """
-    limits = Limits(cpu_seconds=timeout, memory_bytes=memory_mb << 20)
+    limits = Limits(cpu_seconds=settings.timeout, memory_bytes=settings.memory_mb << 20)
     try:
-        return Sandbox(workers, level, limits, accept_risk)
+        return Sandbox(settings.workers, settings.sandbox_level, limits, settings.accept_risk)
     except SandboxUnavailable as error:
         raise UserError(f"model-written code is not run without a sandbox: {error}") from error
