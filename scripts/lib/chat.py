@@ -87,3 +87,18 @@ def answered_turn(
     # What a template writes behind the end of a turn is for turns that follow.
     target = whole.removeprefix(prompt).rstrip()
     return prompt, target if target.endswith(end) else target + end
+
+
+def tokens_behind(
+    tokenizer: "PreTrainedTokenizerBase", prompt: str, text: str
+) -> tuple[list[int], list[int]]:
+    """The tokens of a prompt, as when a model is sampled, and those of a text that follows it."""
+
+    def tokens_of(part: str) -> list[int]:
+        return tokenizer(part, add_special_tokens=False)["input_ids"]
+
+    before, whole = tokens_of(prompt), tokens_of(prompt + text)
+    if whole[: len(before)] == before:
+        # Some tokenizers (Llama's) put a space before whatever is tokenized by itself.
+        return before, whole[len(before) :]
+    return before, tokens_of(text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib import models
-from scripts.lib.chat import answered_turn
+from scripts.lib.chat import answered_turn, tokens_behind
 from scripts.lib.console import Progress
 from scripts.lib.errors import UserError
 from scripts.lib.generation import likelihoods
@@ -62,7 +62,6 @@ def options_of(
             "switch the likelihood off"
         )
     turn = task.prompt(problem.instruction, problem.shown_tests)
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     replies = []
     for letter, option in zip(LETTERS, question.options, strict=True):
         reply = task.response("", f"{letter}. {option}")
@@ -73,11 +72,8 @@ def options_of(
                 f"the chat template of {tokenizer.name_or_path} changes a reply: set "
                 "'evaluation.likelihood: false' in config.yaml"
             )
-        whole = tokenizer(prompt + named, add_special_tokens=False)["input_ids"]
-        if whole[: len(prompt_ids)] != prompt_ids:
-            # As scripts.lib.training.examples.encode does it.
-            whole = prompt_ids + tokenizer(named, add_special_tokens=False)["input_ids"]
-        replies.append(whole[len(prompt_ids) :])
+        prompt_ids, reply_ids = tokens_behind(tokenizer, prompt, named)
+        replies.append(reply_ids)
     return Options(prompt_ids, replies)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scripts.lib.chat import tokens_behind
 from scripts.lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,13 +62,7 @@ def encode(
     The prompt has the tokens that it has when the model is sampled. Raises `UserError` for an
     example without anything to learn.
     """
-    prompt, target, tokens = (
-        tokenizer(text, add_special_tokens=False)["input_ids"]
-        for text in (example.prompt, example.target, example.prompt + example.target)
-    )
-    if tokens[: len(prompt)] == prompt:
-        # Some tokenizers (Llama's) put a space before whatever is tokenized by itself.
-        target = tokens[len(prompt) :]
+    prompt, target = tokens_behind(tokenizer, example.prompt, example.target)
     tokens = prompt + target
     if not target or len(tokens) < 2:
         raise UserError(f"no token of example {example.id} can be learnt: its target is empty")
