@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts.lib.evaluation.intervals import CONFIDENCE, RESAMPLES, unseen_share
+from scripts.lib.evaluation.intervals import CONFIDENCE, RESAMPLES, TAILS, unseen_share
 
 if TYPE_CHECKING:
     import numpy
@@ -48,8 +48,7 @@ def effect(scores: "numpy.ndarray", seed: int, low: float = 0.0) -> Effect:
     means = numpy.concatenate(
         [_resampled_means(scores, PORTION, generator) for _ in range(RESAMPLES // PORTION)]
     )
-    tail = (1 - CONFIDENCE) / 2
-    bounds = numpy.quantile(means, [tail, 1 - tail])
+    bounds = numpy.quantile(means, TAILS)
     # Sums of the same numbers in another order differ in their last digits.
     near = 1e-12
     share = min(float((means <= near).mean()), float((means >= -near).mean()))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+# The quantiles between which a bootstrap's interval lies.
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 # The quantile of the normal distribution that leaves 2.5 % above it.
 _Z = 1.959963984540054
 # Numbers drawn at a time: 64 MB of them.
@@ -46,7 +48,7 @@ def unseen_share(count: int) -> float:
 
     The upper bound of Clopper and Pearson (1934).
     """
-    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / count)
+    return 1 - TAILS[0] ** (1 / count)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
@@ -106,7 +108,6 @@ def _interval(values: "numpy.ndarray", low: float, seed: int) -> Interval:
     import numpy
 
     mean = float(values.mean())
-    tail = (1 - CONFIDENCE) / 2
     if (values == values[0]).all():
         unseen = unseen_share(len(values))
         return max(low, mean - unseen), min(1.0, mean + unseen)
@@ -117,5 +118,5 @@ def _interval(values: "numpy.ndarray", low: float, seed: int) -> Interval:
             for count in _portions(len(values))
         ]
     )
-    lower, upper = numpy.quantile(means, [tail, 1 - tail])
+    lower, upper = numpy.quantile(means, TAILS)
     return min(mean, float(lower)), max(mean, float(upper))

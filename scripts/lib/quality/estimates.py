@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy
 
-from scripts.lib.evaluation.intervals import wilson
+from scripts.lib.evaluation.intervals import TAILS, wilson
 
 # How often texts are drawn again with replacement for an interval, and shuffled for a test.
 RESAMPLES = 2000
 PERMUTATIONS = 2000
-# The share of intervals that hold the true value, and its tails.
-COVERED = 0.95
-TAILS = ((1 - COVERED) / 2, (1 + COVERED) / 2)
 
 
 @dataclass(frozen=True)

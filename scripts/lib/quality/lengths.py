@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy
 
+from scripts.lib.evaluation.intervals import CONFIDENCE
 from scripts.lib.quality.estimates import (
-    COVERED,
     PERMUTATIONS,
     RESAMPLES,
     Estimate,
@@ -113,7 +113,7 @@ def distances(
     shuffled = _cumulated(mixed) - _cumulated(both - mixed)
     rows = {}
     for name, norm in (("wasserstein", _area), ("ks", _peak)):
-        value, spread = float(norm(gap)), float(numpy.quantile(norm(errors), COVERED))
+        value, spread = float(norm(gap)), float(numpy.quantile(norm(errors), CONFIDENCE))
         rows[name] = {
             "value": rounded(value),
             "interval": [rounded(max(0.0, value - spread)), rounded(value + spread)],
