@@ -21,6 +21,7 @@ from scripts.lib.stale_lock import clear_stale_lock
 from scripts.lib.study import (
     ADA,
     ARM_NAMED,
+    CELL,
     SEEDS_ONLY,
     SELF_INSTRUCT,
     Run,
@@ -694,7 +695,6 @@ def local_target_option(wildcards):
 
 
 # What `{task}` may be: a task, or a run of its study (see `Run`); of those, an arm, and the seeds.
-CELL = r"seed_rows~\d+/epochs~\d+/seed~\d+"
 TASK = r"[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*?"
 RUN = rf"{TASK}(/study/{CELL}/([a-z_]+?|arms/[a-z_]+?))?"
 ARM = rf"{TASK}/study/{CELL}/arms/[a-z_]+?"

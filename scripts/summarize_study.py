@@ -29,7 +29,7 @@ from scripts.lib.evaluation.results import check_alike, check_reference, read_re
 from scripts.lib.evaluation.scores import values_by_problem
 from scripts.lib.files import read_json, write_json
 from scripts.lib.records import Score, Verified, read_rows
-from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE
+from scripts.lib.study import ADA, ARM_NAMED, ARMS, BASE, BASE_TITLE, CELL, CELL_VALUES
 from scripts.lib.study_statistics import METHOD, Effect, effect, holm
 from scripts.lib.training.examples import Misfit
 
@@ -44,10 +44,7 @@ COMPARISONS = [
     ("ada_unverified", "self_instruct"),
     ("ada_verified", "ada_unverified"),
 ]
-_PLACE = re.compile(
-    r"/study/seed_rows~(?P<seed_rows>\d+)/epochs~(?P<epochs>\d+)/seed~(?P<seed>\d+)/"
-    r"(?:arms/)?(?P<name>[a-z_]+?)(?:_rows)?[./]"
-)
+_PLACE = re.compile(rf"/study/(?P<cell>{CELL})/(?:arms/)?(?P<name>[a-z_]+?)(?:_rows)?[./]")
 # The number of samples and of epochs of a generator.
 Setting = tuple[int, int]
 
@@ -72,8 +69,8 @@ class Place:
         found = _PLACE.search(str(path))
         if found is None:
             raise UserError(f"{path}: is no file of a study's cell")
-        numbers = {name: int(found[name]) for name in ("seed_rows", "epochs", "seed")}
-        return Place(**numbers, name=found["name"])
+        numbers = map(int, re.findall(r"~(\d+)", found["cell"]))
+        return Place(**dict(zip(CELL_VALUES, numbers, strict=True)), name=found["name"])
 
 
 class Scores:

@@ -13,6 +13,10 @@ from typing import Any
 # Where the instructions of a cell come from: a tuned generator, prompting in context, the seeds.
 ADA, SELF_INSTRUCT, SEEDS_ONLY = "ada", "self_instruct", "seeds_only"
 
+# What the cells of a study differ in, in the order in which its folders name them.
+CELL_VALUES = ("seed_rows", "epochs", "seed")
+CELL = "/".join(rf"{name}~\d+" for name in CELL_VALUES)
+
 Cell = dict[str, int]
 Config = dict[str, Any]
 
@@ -102,10 +106,8 @@ class Run:
 
 def cells(study: Config) -> list[Cell]:
     """All cells of a study, in order; `study` is that section of the config."""
-    return [
-        {"seed_rows": seed_rows, "epochs": epochs, "seed": seed}
-        for seed_rows, epochs, seed in product(study["seed_rows"], study["epochs"], study["seeds"])
-    ]
+    values = product(study["seed_rows"], study["epochs"], study["seeds"])
+    return [dict(zip(CELL_VALUES, of_cell, strict=True)) for of_cell in values]
 
 
 def is_reference(cell: Cell, study: Config) -> bool:
