@@ -238,44 +238,43 @@ def seeds_of(wildcards):
     return seed_source_of(wildcards.task)
 
 
+def seed_dataset(wildcards):
+    """The dataset that a task's seeds are rows of; none where they come from a file."""
+    source = seeds_of(wildcards)
+    return None if isinstance(source, str) else source["dataset"]
+
+
 def seed_files(wildcards):
     """The files that a task's seeds come from, as an input; none where they come from the hub."""
-    source = seeds_of(wildcards)
-    if isinstance(source, str):
-        return str(task_of(wildcards).path.parent / source)
-    return local_copy(source["dataset"])
+    if dataset := seed_dataset(wildcards):
+        return local_copy(dataset)
+    return str(task_of(wildcards).path.parent / seeds_of(wildcards))
 
 
 def local_copy(dataset):
-    """The local copy of a dataset that the config names, as an input; none where there is none."""
-    path = config["datasets"].get(dataset_name(dataset))
+    """The local copy of a dataset that the config names; none where there is none, or no dataset."""
+    path = config["datasets"].get(dataset_name(dataset)) if dataset else None
     return [path] if path else []
 
 
-def local_seeds_option(wildcards):
-    """The option that names the local copy of the dataset that a task's seeds come from."""
-    source = seeds_of(wildcards)
-    return "" if isinstance(source, str) else local_option(source["dataset"])
+def local_copy_of(dataset_of):
+    """The local copy of the dataset that a target has to do with, as an input."""
+    return lambda wildcards: local_copy(dataset_of(wildcards))
 
 
-def local_option(dataset):
-    """The option that names the local copy of a dataset, if there is one."""
-    return " ".join(f"--local {shlex.quote(path)}" for path in local_copy(dataset))
+def local_option_of(dataset_of):
+    """The option that names the local copy of such a dataset, if there is one."""
+
+    def option(wildcards):
+        paths = local_copy(dataset_of(wildcards))
+        return " ".join(f"--local {shlex.quote(path)}" for path in paths)
+
+    return option
 
 
 def benchmark_dataset(wildcards):
     """The dataset of a task's benchmark."""
     return task_of(wildcards).spec["benchmark"]["dataset"]
-
-
-def local_benchmark(wildcards):
-    """The local copy of a task's benchmark as an input."""
-    return local_copy(benchmark_dataset(wildcards))
-
-
-def local_benchmark_option(wildcards):
-    """The option that names the local copy of a task's benchmark."""
-    return local_option(benchmark_dataset(wildcards))
 
 
 @cache
@@ -582,16 +581,6 @@ def evaluated_dataset(wildcards):
     return known[wildcards.benchmark]["dataset"]
 
 
-def local_problems(wildcards):
-    """The local copy of the benchmark that a target names, as an input."""
-    return local_copy(evaluated_dataset(wildcards))
-
-
-def local_problems_option(wildcards):
-    """The option that names the local copy of the benchmark that a target names."""
-    return local_option(evaluated_dataset(wildcards))
-
-
 def problems(wildcards):
     """The problems of the benchmark that a target names, the same for all runs of a study."""
     task = Run.named(wildcards.task).task
@@ -680,18 +669,6 @@ def likelihood_wanted(wildcards):
 def target_dataset(wildcards):
     """The dataset of a task's target set: the instructions that its own ought to resemble."""
     return task_of(wildcards).spec.get("target", {}).get("dataset")
-
-
-def local_target(wildcards):
-    """The local copy of the target set as an input."""
-    dataset = target_dataset(wildcards)
-    return local_copy(dataset) if dataset else []
-
-
-def local_target_option(wildcards):
-    """The option that names the local copy of the target set."""
-    dataset = target_dataset(wildcards)
-    return local_option(dataset) if dataset else ""
 
 
 # What `{task}` may be: a task, or a run of its study (see `Run`); of those, an arm, and the seeds.

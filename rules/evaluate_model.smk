@@ -5,7 +5,7 @@
 
 rule fetch_problems:
     input:
-        local=local_problems,
+        local=local_copy_of(evaluated_dataset),
         task=ancient(task_file),
         script="scripts/fetch_problems.py",
         library=[*DATASET_LIBRARY, *PROBLEMS_LIBRARY],
@@ -21,7 +21,7 @@ rule fetch_problems:
     params:
         module=as_py_module(),
         sections=task_sections("evaluation", "instruction", "answer"),
-        local=local_problems_option,
+        local=local_option_of(evaluated_dataset),
     shell:
         """
         python -m {params.module} --task {input.task} --benchmark {wildcards.benchmark} \

@@ -4,7 +4,7 @@
 
 rule fetch_benchmark:
     input:
-        local=local_benchmark,
+        local=local_copy_of(benchmark_dataset),
         task=ancient(task_file),
         script="scripts/fetch_benchmark.py",
         library=DATASET_LIBRARY,
@@ -20,7 +20,7 @@ rule fetch_benchmark:
     params:
         module=as_py_module(),
         sections=task_sections("benchmark"),
-        local=local_benchmark_option,
+        local=local_option_of(benchmark_dataset),
         required=lookup("decontamination/required", within=config),
     shell:
         """

@@ -7,7 +7,7 @@ rule measure_instructions:
         instructions="<results>/{task}_instructions.jsonl",
         dropped="<results>/{task}/dropped.jsonl",
         seeds="<results>/{task}/seeds.jsonl",
-        local=local_target,
+        local=local_copy_of(target_dataset),
         task=ancient(task_file),
         script="scripts/measure_instructions.py",
         library=QUALITY_LIBRARY,
@@ -32,7 +32,7 @@ rule measure_instructions:
     params:
         module=as_py_module(),
         sections=task_sections("target", "instruction"),
-        local=local_target_option,
+        local=local_option_of(target_dataset),
         names="instructions",
         encoder=setting("filter/encoder"),
         max_texts=setting("quality/max_texts"),

@@ -21,7 +21,7 @@ rule select_seeds:
         source=seeds_of,
         seed_set=setting("seeds"),
         draw=seed_rows_option,
-        local=local_seeds_option,
+        local=local_option_of(seed_dataset),
     shell:
         """
         python -m {params.module} --task {input.task} --set {params.seed_set} {params.draw} \

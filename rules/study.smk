@@ -67,7 +67,7 @@ use rule measure_instructions as compare_instructions with:
         instructions=of_writing_sources("{source}_instructions.jsonl"),
         dropped=of_writing_sources("{source}/dropped.jsonl"),
         seeds=seeds_of_first_cell,
-        local=local_target,
+        local=local_copy_of(target_dataset),
         task=ancient(task_file),
         script="scripts/measure_instructions.py",
         library=QUALITY_LIBRARY,
