@@ -7,10 +7,11 @@ SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 SNAKEMAKE = $(IN_VENV) snakemake
 
-.PHONY: help test check funnel report top-up estimate journal FORCE
+.PHONY: help doctor test check funnel report top-up estimate journal FORCE
 
 help:
 	@echo "make results/mbpp_verified.jsonl   ten seeds to verified samples, all set-up included"
+	@echo "make doctor                        what this machine and config lack, without starting anything"
 	@echo "make top-up TASK=mbpp              sample more until sampling.target_rows are there"
 	@echo "make estimate TASK=mbpp            what the missing replies will cost, without asking"
 	@echo "make journal                       what replies are on disk and what they have cost"
@@ -28,6 +29,13 @@ results/%: .venv/ready FORCE
 .DEFAULT:
 	@$(MAKE) --no-print-directory .venv/ready
 	$(SNAKEMAKE) $@ $(SNAKEMAKE_FLAGS)
+
+# In the environment where there is one; makes none.
+doctor: DOCTOR_PYTHON = $(or $(wildcard .venv/bin/python),$(PYTHON))
+doctor:
+	@$(DOCTOR_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "missing  python:    $(DOCTOR_PYTHON) is older than 3.11 (make PYTHON=python3.12 ...)"; exit 1; }
+	@$(DOCTOR_PYTHON) -m scripts.doctor $(TASK:%=--task %) $(SNAKEMAKE_FLAGS)
 
 TOP_UP_ROUNDS ?= 5
 

@@ -98,9 +98,14 @@ def visible_gpus() -> list[Gpu]:
     return gpus if names is None else _named(names, gpus)
 
 
+def lock_name(gpu: str) -> str:
+    """The name of the lock file of a GPU, by its id."""
+    return f"ada-instruct-gpu-{gpu.replace('/', '-')}.lock"
+
+
 def _lock_file(folder: Path, gpu: Gpu) -> int:
     """Open the lock file of a GPU, so that runs of other users can open it too."""
-    path = folder / f"ada-instruct-gpu-{gpu.id.replace('/', '-')}.lock"
+    path = folder / lock_name(gpu.id)
     while True:
         # Reading is enough for a lock. O_CREAT is refused for a file of another user in a folder
         # like /tmp (fs.protected_regular), also where the file is there.

@@ -1,0 +1,126 @@
+"""What a run is told to do: its config, as the rules would see it, and its profile."""
+
+import copy
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.errors import UserError
+
+Section = dict[str, Any]
+SLURM = Path("profiles/slurm")
+PROFILE_FILES = ("profile.v9+.yaml", "config.v8+.yaml", "config.yaml")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """`config` is that of all tasks, `tasks` that of each by its name, `specs` what its file holds.
+
+    `profile` is the one that is named, else that of Slurm; `on_slurm` says whether it was named and
+    sends jobs through Slurm.
+    """
+
+    config: Section
+    tasks: dict[str, Section]
+    specs: dict[str, Section]
+    profile: Section
+    on_slurm: bool
+
+    @property
+    def labels_locally(self) -> bool:
+        """Whether the labelling model runs on our own hardware."""
+        return self.config["label"]["endpoint"] == "local"
+
+    @property
+    def nodes_online(self) -> bool:
+        """Whether the machines that jobs run on reach the internet."""
+        return not self.on_slurm or self.config.get("cluster", {}).get("nodes_online", False)
+
+    def values(self, path: str) -> list[Any]:
+        """The values that a key, as `label/model`, has in any of the tasks; each once."""
+        found = []
+        for value in self.tasks.values():
+            for key in path.split("/"):
+                value = value[key]
+            if value not in found:
+                found.append(value)
+        return found
+
+
+def read_setup(
+    overlays: Sequence[Path], values: Sequence[str], profile: Path | None, tasks: Sequence[str]
+) -> Setup:
+    """The setup of a run in the current directory, of all tasks where none is named.
+
+    `overlays` and `values` are what `--configfile` and `--config` of snakemake name.
+    Raises `UserError` where a file cannot be used, `ImportError` where a package is missing.
+    """
+    import yaml
+
+    config: Section = {}
+    for path in (Path("config.yaml"), *overlays):
+        lay_over(config, read_mapping(path))
+    for key, _, value in (one.partition("=") for one in values):
+        lay_over(config, {key: yaml.safe_load(value)})
+    known = sorted(path.stem for path in Path("tasks").glob("*.yaml"))
+    for name in tasks:
+        if name not in known:
+            raise UserError(f"there is no tasks/{name}.yaml: mend the name")
+    _check(config, "config.yaml")
+    common = {key: value for key, value in config.items() if key != "tasks"}
+    merged = {}
+    for name in tasks or known:
+        merged[name] = lay_over(copy.deepcopy(common), config["tasks"].get(name, {}))
+        _check(merged[name], f"config.yaml with tasks.{name}")
+    specs = {name: read_mapping(Path("tasks", f"{name}.yaml")) for name in merged}
+    settings = _profile(profile or SLURM)
+    on_slurm = bool(profile) and settings.get("executor") == "slurm"
+    return Setup(config, merged, specs, settings, on_slurm)
+
+
+def lay_over(below: Section, above: Section) -> Section:
+    """Lay mappings over each other as `snakemake --configfile` does; returns the first."""
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            lay_over(below[key], value)
+        else:
+            below[key] = value
+    return below
+
+
+def is_there(module: str) -> bool:
+    """Whether a package can be imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def _check(config: Section, source: str) -> None:
+    from scripts.lib.completions.settings import check_client
+    from scripts.lib.schema import check_against_schema
+
+    check_against_schema(config, Path("schemas/config.schema.yaml"), source)
+    if config["label"]["endpoint"] != "local":
+        check_client(config["label"]["client"], source)
+
+
+def read_mapping(path: Path) -> Section:
+    """The mapping that a YAML file holds. Raises `UserError`."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value or {}, dict):
+        raise UserError(f"{path}: holds no keys")
+    return value or {}
+
+
+def _profile(folder: Path) -> Section:
+    files = [folder / name for name in PROFILE_FILES if (folder / name).is_file()]
+    if not files:
+        raise UserError(f"{folder}: holds no profile: name a folder with profile.v9+.yaml")
+    return read_mapping(files[0])

@@ -1,0 +1,175 @@
+"""Slurm, as the profile would use it: its commands, its controller, partitions and accounting."""
+
+import getpass
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.doctor import MISSING, OK, SECONDS, WARN, Finding
+from scripts.lib.doctor.setup import Setup
+
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+ACCOUNTING = re.compile(r"^AccountingStorageType\s*=\s*(\S*)", re.MULTILINE)
+PROFILE = "profiles/slurm"
+
+
+class Unanswered(Exception):
+    """A command of Slurm failed, or did not answer in time; the message is one line."""
+
+
+def slurm(setup: Setup | None) -> list[Finding]:
+    """Everything about Slurm; where it is not wanted, a fault is a doubt and no more."""
+    wanted = setup is not None and setup.on_slurm
+    absent = [command for command in COMMANDS if shutil.which(command) is None]
+    if len(absent) == len(COMMANDS) and not wanted:
+        return [Finding(OK, "slurm", f"none on this machine ({PROFILE} alone wants it)")]
+    findings = _findings(setup.profile if setup else {}, absent)
+    if wanted:
+        return findings
+    return [
+        Finding(WARN if one.state == MISSING else one.state, one.what, one.detail, one.remedy)
+        for one in findings
+    ]
+
+
+def _findings(profile: dict[str, Any], absent: list[str]) -> list[Finding]:
+    if absent:
+        remedy = "run from a node where Slurm's commands are: the login node"
+        return [Finding(MISSING, "slurm", f"no command {', '.join(absent)}", remedy)]
+    try:
+        if not re.search(r"\bis UP\b", _ask("scontrol", "ping")):
+            raise Unanswered("scontrol ping: no controller is up")
+        up = Finding(OK, "slurm", "the controller answers")
+        return [up, _accounting(profile), *_partitions(profile), *_account(profile)]
+    except Unanswered as error:
+        return [Finding(MISSING, "slurm", str(error), "wait for it, or ask your site")]
+
+
+def _ask(*command: str) -> str:
+    """What a command says. Raises `Unanswered`."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = "no answer" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
+        raise Unanswered(f"{command[0]}: {reason} within {SECONDS:g} s") from None
+    # `scontrol ping` fails where a controller is down, and says which.
+    if done.returncode and "is DOWN" not in done.stdout:
+        lines = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
+        raise Unanswered(f"{' '.join(command[:2])}: {lines[-1][:200]}")
+    return done.stdout
+
+
+def _accounting(profile: dict[str, Any]) -> Finding:
+    """Whether job states can be asked for in the way that the profile names."""
+    found = ACCOUNTING.search(_ask("scontrol", "show", "config"))
+    on = bool(found) and "slurmdbd" in found[1]
+    command = profile.get("slurm-status-command")
+    key = "slurm-status-command in the profile"
+    if command is None:
+        remedy = f"name it: {'sacct' if on else 'squeue'}"
+        return Finding(MISSING, "slurm", f"no {key}: its default hangs without accounting", remedy)
+    if command == "squeue":
+        return Finding(OK, "slurm", "job states by squeue")
+    if not on:
+        detail = f"accounting is off here and {key} is {command}: Snakemake would hang"
+        return Finding(MISSING, "slurm", detail, "set it to squeue")
+    try:
+        _ask("sacct", "--noheader", "--allocations", "--starttime=now")
+    except Unanswered as error:
+        return Finding(MISSING, "slurm", str(error), f"set {key} to squeue")
+    return Finding(OK, "slurm", "job states by sacct, accounting is on")
+
+
+def _partitions(profile: dict[str, Any]) -> list[Finding]:
+    """Whether the profile's partitions exist, with its GPUs and its time."""
+    there: dict[str, tuple[float, set[str]]] = {}
+    for line in _ask("sinfo", "--noheader", "--format=%R|%l|%G").splitlines():
+        name, limit, devices = line.strip().split("|")
+        kinds = there.setdefault(name, (minutes(limit), set()))[1]
+        kinds.update(re.findall(r"gpu(?::([A-Za-z][\w.-]*))?", devices))
+    by_need = _by_need(profile)
+    wanted = list(
+        dict.fromkeys(
+            [
+                *by_need,
+                *(
+                    one["slurm_partition"]
+                    for one in _resources(profile)
+                    if "slurm_partition" in one
+                ),
+            ]
+        )
+    )
+    models = {one["gpu_model"] for one in _resources(profile) if "gpu_model" in one}
+    names, findings = ", ".join(there), []
+    for name in wanted:
+        longest = by_need.get(name, {}).get("max_runtime", 0)
+        if name not in there:
+            remedy = f"put your own into {PROFILE}; there are {names}"
+            findings.append(Finding(MISSING, "slurm", f"there is no partition {name}", remedy))
+        elif minutes(str(longest)) > there[name][0]:
+            detail = f"partition {name}: {longest} minutes are over its limit, {there[name][0]:g}"
+            remedy = f"lower max_runtime in {PROFILE}: such jobs may wait for ever"
+            findings.append(Finding(MISSING, "slurm", detail, remedy))
+        elif by_need.get(name, {}).get("max_gpu") and not there[name][1]:
+            detail = f"partition {name} has no GPU and {PROFILE} says that it has"
+            findings.append(Finding(MISSING, "slurm", detail, "sinfo -o '%R %G' shows which do"))
+    kinds = set().union(*(there[name][1] for name in wanted if name in there))
+    for model in sorted(models - kinds):
+        remedy = f"there are {', '.join(sorted(kinds - {''})) or 'none with a name'}"
+        findings.append(Finding(MISSING, "slurm", f"no partition has GPUs {model}", remedy))
+    if not wanted:
+        return [Finding(OK, "slurm", f"the site's default partition (there are {names})")]
+    return findings or [Finding(OK, "slurm", f"partitions {', '.join(wanted)} are there")]
+
+
+def _account(profile: dict[str, Any]) -> list[Finding]:
+    """Whether the user belongs to the account that the profile names, where that can be known."""
+    named = {one["slurm_account"] for one in _resources(profile) if "slurm_account" in one}
+    if not named or shutil.which("sacctmgr") is None:
+        return []
+    user = f"user={getpass.getuser()}"
+    try:
+        listing = _ask(
+            "sacctmgr", "--noheader", "--parsable2", "show", "associations", user, "format=account"
+        )
+    except Unanswered:
+        return []
+    own = set(listing.split())
+    return [
+        Finding(MISSING, "slurm", f"{user} has no account {name}", f"yours: {', '.join(own)}")
+        for name in sorted(named - own)
+        if own
+    ]
+
+
+def _by_need(profile: dict[str, Any]) -> dict[str, Any]:
+    """The partitions of the file from which the executor chooses by need."""
+    from scripts.lib.doctor.setup import read_mapping
+
+    path = profile.get("slurm-partition-config")
+    return read_mapping(Path(path)).get("partitions", {}) if path else {}
+
+
+def _resources(profile: dict[str, Any]) -> list[dict[str, Any]]:
+    """The resources that the profile sets: for all jobs, and for those of some rules."""
+    common, own = profile.get("default-resources") or {}, profile.get("set-resources") or {}
+    return [one for one in (common, *own.values()) if isinstance(one, dict)]
+
+
+def minutes(limit: str) -> float:
+    """A time limit of Slurm in minutes: `infinite`, 90, 30:00, 12:00:00, 1-00:00:00."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
+        return float("inf")
+    days, _, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    # Behind days it begins with hours; else two numbers are minutes and seconds.
+    if days:
+        hours, mins, seconds = (*parts, 0, 0)[:3]
+    elif len(parts) == 3:
+        hours, mins, seconds = parts
+    else:
+        hours, (mins, seconds) = 0, (*parts, 0)[:2]
+    return int(days or 0) * 1440 + hours * 60 + mins + seconds / 60
