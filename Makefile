@@ -85,17 +85,26 @@ check: .venv/ready-dev
 	$(IN_VENV) snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
 
-.venv/ready: requirements.txt
+# Only what the locks pin and hash (envs/lock.py). What is installed and fits, a CPU build of torch for
+# one, stays.
+INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes
+# Whether the installed torch is the CUDA build, which asks for gigabytes more.
+IS_CUDA = import sys, importlib.metadata as m; sys.exit("nvidia-" not in str(m.requires("torch")))
+
+.venv/ready: requirements.txt requirements-cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11: name a newer one, make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	$(INSTALL) --requirement requirements.txt
+	if .venv/bin/python -c '$(IS_CUDA)'; then $(INSTALL) --requirement requirements-cuda.txt; fi
+	.venv/bin/python -m pip check
 	@touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-dev.txt
+	$(INSTALL) --requirement requirements-dev.txt
+	.venv/bin/python -m pip check
 	@touch $@
 
 # Files that make would otherwise look for by the rule above.
-Makefile requirements.txt requirements-dev.txt: ;
+Makefile requirements.txt requirements-cuda.txt requirements-dev.txt: ;
 FORCE: ;

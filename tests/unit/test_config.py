@@ -1,4 +1,4 @@
-"""config.yaml, its schema, the environments and the profiles agree with each other."""
+"""config.yaml, its schema and the profiles agree with each other."""
 
 import re
 from pathlib import Path
@@ -65,46 +65,6 @@ def test_a_cap_in_dollars_needs_a_price(monkeypatch) -> None:
     monkeypatch.setattr("scripts.lib.completions.settings.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs a price: set label.client.price, or install"):
         check_client(config["label"]["client"], "my.yaml")
-
-
-def pins(lines: list[str]) -> dict[str, str]:
-    return dict(re.fullmatch(r"([^=\[]+)(?:\[.*\])?==(.+)", line).groups() for line in lines)
-
-
-def requirements(name: str) -> dict[str, str]:
-    lines = (PROJECT / name).read_text().splitlines()
-    return pins([line for line in lines if line and not line.startswith(("#", "-"))])
-
-
-def test_every_requirement_is_pinned_exactly_and_the_files_agree() -> None:
-    all_pins = requirements("requirements.txt")
-    assert all(re.fullmatch(r"[\d.]+\w*", version) for version in all_pins.values())
-    for name, version in requirements("requirements.in").items():
-        assert all_pins[name] == version
-    shared = requirements("requirements-dev.txt").items() & all_pins.keys()
-    assert all(all_pins[name] == version for name, version in shared)
-
-
-# What vLLM and the lm-evaluation-harness tie to versions of their own.
-TIED = {
-    "vllm.yaml": {"certifi", "fastapi", "numpy", "torch", "transformers"},
-    "lm_eval.yaml": {"antlr4-python3-runtime", "python-dateutil"},
-}
-
-
-@pytest.mark.parametrize("path", sorted((PROJECT / "envs").glob("*.yaml")), ids=lambda p: p.name)
-def test_an_environment_pins_what_requirements_txt_pins(path: Path) -> None:
-    *conda, pip = yaml.safe_load(path.read_text())["dependencies"]
-    assert all(re.fullmatch(r"[a-z]+=\d+(\.\d+)+", dependency) for dependency in conda)
-    all_pins = requirements("requirements.txt")
-    own_pins = pins(pip["pip"])
-    if path.name in TIED:
-        assert all(re.fullmatch(r"[\d.]+\w*", version) for version in own_pins.values())
-        # What nothing else here needs is left out as well.
-        tied = TIED[path.name]
-        own_pins = {name: own_pins[name] for name in (own_pins.keys() & all_pins.keys()) - tied}
-    for name, version in own_pins.items():
-        assert all_pins[name] == version
 
 
 def test_profiles_name_rules_that_exist() -> None:
