@@ -14,6 +14,7 @@ from scripts.lib.dataset_rows import dataset_name, names_of_datasets
 from scripts.lib.errors import UserError
 from scripts.lib.funnel import UNVERIFIED
 from scripts.lib.harness import check_tasks
+from scripts.lib.resources import parameters_of, training_gpus
 from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
@@ -123,6 +124,48 @@ def labels_locally():
     return config["label"]["endpoint"] == "local"
 
 
+def model_path(name):
+    """Where a model of the config is found: the directory that is fetched, or the name itself."""
+    return f"results/models/{name}" if name in config["models"] else name
+
+
+@cache
+def parameters(model):
+    """The number of weights of a model of the config."""
+    return parameters_of(model, model_path(model))
+
+
+def gpus_asked(model, training):
+    """How many GPUs a training has, on all of its machines."""
+    if training["gpus"] != "auto":
+        return training["gpus"]
+    memory = config["cluster"]["gpu_memory_gb"]
+    needed = training_gpus(parameters(model), training["method"], memory)
+    return max(needed, training["nodes"])
+
+
+def check_gpus(model, training, key):
+    """Raise `WorkflowError` where a training cannot be shared by its GPUs as the config says."""
+    nodes = training["nodes"]
+    if training["gpus"] == "auto" and training["parallel"] != "fsdp":
+        raise WorkflowError(
+            f"{key}.gpus': auto counts the GPUs that weights are spread over: set "
+            "'parallel: fsdp', or a number of GPUs"
+        )
+    gpus = gpus_asked(model, training)
+    if nodes > 1 and (gpus < nodes or gpus % nodes):
+        raise WorkflowError(
+            f"{key}.nodes': {gpus} GPUs cannot be shared evenly by {nodes} machines: 'gpus' "
+            "are those of all machines together: set it to a multiple"
+        )
+    shares = max(1, gpus) * training["accumulation"]
+    if training["batch_size"] < shares:
+        raise WorkflowError(
+            f"{key}.batch_size': {training['batch_size']} examples cannot be shared by "
+            f"gpus x accumulation, {shares}: raise it, or lower those"
+        )
+
+
 @cache
 def config_of(name):
     """The config of a task, its section of `tasks` laid over the others, or of a run of its study."""
@@ -159,13 +202,9 @@ def config_of(name):
             f"{evaluation['samples']} samples: raise 'evaluation.samples', or lower it"
         )
     for role in ("generator", "student"):
-        training = merged[role]["training"]
-        shares = max(1, training["gpus"]) * training["accumulation"]
-        if training["batch_size"] < shares:
-            raise WorkflowError(
-                f"{source}: key '{role}.training.batch_size': {training['batch_size']} examples "
-                f"cannot be shared by gpus x accumulation, {shares}: raise it, or lower those"
-            )
+        section = merged[role]
+        key = f"{source}: key '{role}.training"
+        check_gpus(section["model"], section["training"], key)
     if (
         verification["sandbox"]["level"] == "none"
         and not verification["sandbox"]["accept_risk"]
@@ -340,11 +379,14 @@ def form_options(wildcards):
 
 def launch_options(wildcards):
     """How a training is spread over GPUs, which changes its result by no more than rounding."""
-    training = setting("{role}/training")(wildcards)
-    if training["gpus"] < 2:
+    training, gpus = setting("{role}/training")(wildcards), gpus_of_target(wildcards)
+    if gpus < 2:
         return Untracked("")
     file = f"configs/accelerate/{training['parallel']}.yaml"
-    return Untracked(f"--processes {training['gpus']} --accelerate-config {file}")
+    options = f"--processes {gpus} --accelerate-config {file}"
+    if training["nodes"] > 1:
+        options += f" --nodes {training['nodes']}"
+    return Untracked(options)
 
 
 def task_sections(*names):
@@ -385,6 +427,12 @@ def sampling_setting(name):
 def sampling_environment():
     """The environment of the step that samples: vLLM has one of its own."""
     name = "vllm" if config["sampling"]["engine"] == "vllm" else "gpu"
+    return f"../envs/{name}.yaml"
+
+
+def label_environment():
+    """The environment of the step that labels: a model of our own needs torch."""
+    name = "gpu" if labels_locally() else "cpu"
     return f"../envs/{name}.yaml"
 
 
@@ -431,11 +479,6 @@ def generation_shards(wildcards):
     )
 
 
-def model_path(name):
-    """Where a model of the config is found: the directory that is fetched, or the name itself."""
-    return f"results/models/{name}" if name in config["models"] else name
-
-
 def fetched(name):
     """The directory of a model as an input, nothing for a model that need not be fetched."""
     return [model_path(name)] if name in config["models"] else []
@@ -472,6 +515,7 @@ CARD_LEAVES_OUT = {
 }
 CARD_LEAVES_OUT_OF_TRAINING = {
     "gpus",
+    "nodes",
     "parallel",
     "accumulation",
     "gradient_checkpointing",

@@ -14,10 +14,9 @@ rule fetch_problems:
         ensure("<results>/{task}/problems/{benchmark}.jsonl", non_empty=True),
     log:
         "<logs>/{task}/fetch_problems/{benchmark}.log",
-    # Compute nodes often have no way to the hub.
-    localrule: True
+    localrule: stays_here()
     conda:
-        "../envs/gpu.yaml"
+        "../envs/cpu.yaml"
     params:
         module=as_py_module(),
         sections=task_sections("evaluation", "instruction", "answer"),
@@ -50,8 +49,8 @@ rule respond_to_problems:
     threads: 8
     resources:
         gpu=setting("sampling/processes"),
-        mem="32GB",
-        runtime="12h",
+        mem_mb=responding_mb,
+        runtime=responding_minutes,
     params:
         module=as_py_module(),
         sections=task_sections("instruction"),
@@ -129,8 +128,8 @@ rule evaluate_model:
         "../envs/cpu.yaml"
     threads: 8
     resources:
-        mem="16GB",
-        runtime="4h",
+        mem_mb=evaluating_mb,
+        runtime=evaluating_minutes,
     params:
         module=as_py_module(),
         sections=task_sections("evaluation", "instruction", "answer"),

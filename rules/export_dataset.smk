@@ -16,10 +16,10 @@ rule export_dataset:
     log:
         "<logs>/{task}/export_dataset.log",
     conda:
-        "../envs/gpu.yaml"
+        "../envs/cpu.yaml"
     resources:
-        mem="8GB",
-        runtime="30m",
+        mem_mb=growing(8000),
+        runtime=growing_time(60),
     params:
         module=as_py_module(),
         sections=task_sections("seeds", "instruction", "label", "judge"),

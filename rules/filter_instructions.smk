@@ -23,8 +23,8 @@ rule filter_instructions:
         "../envs/gpu.yaml"
     threads: 8
     resources:
-        mem="16GB",
-        runtime="2h",
+        mem_mb=filtering_mb,
+        runtime=filtering_minutes,
     params:
         module=as_py_module(),
         sections=task_sections("instruction", "filter"),

@@ -19,9 +19,9 @@ rule generate_instructions:
         sampling_environment()
     threads: 8
     resources:
-        gpu=setting("sampling/processes"),
-        mem="32GB",
-        runtime="12h",
+        gpu=of_a_shard(generating_processes),
+        mem_mb=of_a_shard(generating_mb),
+        runtime=of_a_shard(generating_minutes),
     params:
         module=as_py_module(),
         sections=form_keys("prefix", "opening", "closing"),

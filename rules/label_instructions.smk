@@ -18,17 +18,17 @@ rule label_instructions:
         "<logs>/{task}/label_instructions.log",
     benchmark:
         "<benchmarks>/{task}/label_instructions.jsonl"
-    # Compute nodes often have no way to an endpoint outside the cluster.
-    localrule: not labels_locally()
+    localrule: stays_here(remote=not labels_locally())
     conda:
-        "../envs/gpu.yaml"
+        label_environment()
     threads: 8
     resources:
         gpu=int(labels_locally()),
-        # Tasks share the limits of the keys, which each run takes for its own.
+        # Tasks share the limits of the keys, which each run takes for its own: the profiles let one
+        # job at a time have this, wherever it runs.
         api=int(not labels_locally()),
-        mem="32GB",
-        runtime="12h",
+        mem_mb=labelling_mb,
+        runtime=labelling_minutes,
     params:
         module=as_py_module(),
         sections=task_sections("answer", "instruction", "label", "reply", "judge"),
@@ -63,7 +63,7 @@ use rule label_instructions as estimate_labels with:
     resources:
         gpu=0,
         api=0,
-        mem="8GB",
-        runtime="1h",
+        mem_mb=growing(8000),
+        runtime=growing_time(60),
     params:
         estimate="--estimate",

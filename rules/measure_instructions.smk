@@ -27,8 +27,8 @@ rule measure_instructions:
         "../envs/gpu.yaml"
     threads: 8
     resources:
-        mem="16GB",
-        runtime="2h",
+        mem_mb=growing(8000),
+        runtime=growing_time(120),
     params:
         module=as_py_module(),
         sections=task_sections("target", "instruction"),

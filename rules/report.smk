@@ -29,8 +29,8 @@ rule plot_funnel:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem_mb=growing(4000),
+        runtime=growing_time(30),
     params:
         module=as_py_module(),
     shell:
@@ -62,8 +62,8 @@ rule plot_scores:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem_mb=growing(4000),
+        runtime=growing_time(30),
     params:
         module=as_py_module(),
     shell:
@@ -95,8 +95,8 @@ rule plot_study:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem_mb=growing(4000),
+        runtime=growing_time(30),
     params:
         module=as_py_module(),
     shell:
@@ -126,8 +126,8 @@ rule list_examples:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem="8GB",
-        runtime="30m",
+        mem_mb=growing(8000),
+        runtime=growing_time(30),
     params:
         module=as_py_module(),
         examples=10,
@@ -166,8 +166,8 @@ rule sum_up_cost:
         module=as_py_module(),
         benchmarks="benchmarks/{task}",
         logs="logs/{task}",
-        generator_gpus=setting("generator/training/gpus"),
-        student_gpus=setting("student/training/gpus"),
+        generator_gpus=gpus_of_role("generator"),
+        student_gpus=gpus_of_role("student"),
         sampling_gpus=setting("sampling/processes"),
         label_gpus=int(labels_locally()),
     shell:
@@ -213,8 +213,8 @@ rule write_overview:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem="4GB",
-        runtime="30m",
+        mem_mb=growing(4000),
+        runtime=growing_time(30),
     params:
         module=as_py_module(),
     shell:

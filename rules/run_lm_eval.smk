@@ -21,8 +21,8 @@ rule run_lm_eval:
     threads: 8
     resources:
         gpu=1,
-        mem="32GB",
-        runtime="12h",
+        mem_mb=responding_mb,
+        runtime=growing_time(720),
     params:
         module=as_py_module(),
         model=evaluated_model,

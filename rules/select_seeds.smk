@@ -12,10 +12,9 @@ rule select_seeds:
         seeds=ensure("<results>/{task}/seeds.jsonl", non_empty=True),
     log:
         "<logs>/{task}/select_seeds.log",
-    # Compute nodes often have no way to the hub.
-    localrule: True
+    localrule: stays_here()
     conda:
-        "../envs/gpu.yaml"
+        "../envs/cpu.yaml"
     params:
         module=as_py_module(),
         source=seeds_of,

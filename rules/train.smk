@@ -23,9 +23,18 @@ rule train:
         "../envs/gpu.yaml"
     threads: 8
     resources:
-        gpu=setting("{role}/training/gpus"),
-        mem="64GB",
-        runtime="4h",
+        gpu=gpus_of_target,
+        mem_mb=training_mb,
+        runtime=training_minutes,
+        # On several machines the job's command runs on the first of them, and scripts.launch starts
+        # a task on each; by the GPUs alone Slurm might share them unevenly.
+        nodes=over_machines(lambda nodes, gpus: nodes),
+        tasks=over_machines(lambda nodes, gpus: nodes),
+        tasks_per_gpu=over_machines(lambda nodes, gpus: 0),
+        mpi=over_machines(lambda nodes, gpus: "srun"),
+        slurm_extra=over_machines(
+            lambda nodes, gpus: f"--gpus-per-node={gpus // nodes}"
+        ),
     params:
         module=as_py_module(),
         sections=form_of_role,

@@ -23,8 +23,8 @@ rule verify_samples:
         "../envs/cpu.yaml"
     threads: 8
     resources:
-        mem="16GB",
-        runtime="4h",
+        mem_mb=verifying_mb,
+        runtime=verifying_minutes,
     params:
         module=as_py_module(),
         sections=task_sections("instruction", "judge"),
