@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from scripts.lib.dataset_rows import dataset_name
+from scripts.lib.locks import locked
+from scripts.lib.tasks import load_task
 from tests.openai_server import KeyState, OpenAIServer
 
 # No law is a matter of time; and with CI set, the same commit is tried on the same examples.
@@ -40,14 +43,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that one of the processes that share the tests makes and the others find.
+
+    `make` is given a folder that does not exist yet; one in which it failed is left behind.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    directory = shared / name
+    with locked(shared / f"{name}.lock"):
+        if not directory.exists():
+            unfinished = tmp_path_factory.mktemp("unfinished") / name
+            make(unfinished)
+            unfinished.rename(directory)
+    return directory
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised Llama of some ten thousand parameters, with a chat template."""
+    return made_once(tmp_path_factory, "tiny", save_tiny_model)
+
+
+def save_tiny_model(directory: Path) -> None:
+    """Make the model of `tiny_model`."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    directory = tmp_path_factory.mktemp("models") / "tiny"
     seeds = (PROJECT / "tasks" / "mbpp_seeds.jsonl").read_text(encoding="utf-8").splitlines()
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(seeds, vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"])
@@ -76,7 +101,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.generation_config.do_sample = True
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    return directory
 
 
 class Project:
@@ -195,7 +219,12 @@ TOY_TASK = {
 
 def toy_config(model: Path) -> dict:
     """A configuration with which the whole workflow takes a minute and really does everything."""
+    specs = [load_task(path).spec for path in sorted((PROJECT / "tasks").glob("*.yaml"))]
+    # Two problems of each benchmark: the hub is not asked, and the real ones would take the
+    # encoder longer than all other steps take.
+    problems = str(PROJECT / "tests" / "toy_problems.jsonl")
     return {
+        "datasets": {dataset_name(spec["benchmark"]["dataset"]): problems for spec in specs},
         "generator": {
             "model": str(model),
             "training": {"method": "full", "epochs": 3, "learning_rate": 0.001},
@@ -225,11 +254,25 @@ def toy_project(directory: Path, model: Path, endpoint: LabelEndpoint) -> Projec
 def finished_toy(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
 ) -> Iterator[tuple[Project, LabelEndpoint]]:
-    """The project after a whole real run on the toy task. Tests must leave its results alone."""
+    """The project after a whole real run on the toy task. Tests must leave its results alone.
+
+    One process has made the run for all; each has a copy of its own, and an endpoint that has seen
+    the requests of the run.
+    """
     endpoint = LabelEndpoint()
-    project = toy_project(tmp_path_factory.mktemp("finished") / "toy", tiny_model, endpoint)
-    done = project.run("results/toy_verified.jsonl")
-    assert done.returncode == 0, done.stdout
-    project.output = done.stdout
+
+    def run(directory: Path) -> None:
+        directory.mkdir()
+        project = toy_project(directory / "toy", tiny_model, endpoint)
+        done = project.run("results/toy_verified.jsonl")
+        assert done.returncode == 0, done.stdout
+        said = {"output": done.stdout, "requests": endpoint.requests}
+        (directory / "said.json").write_text(json.dumps(said))
+
+    finished = made_once(tmp_path_factory, "finished", run)
+    project = toy_project(tmp_path_factory.mktemp("own") / "toy", tiny_model, endpoint)
+    shutil.copytree(finished / "toy", project.path, dirs_exist_ok=True)
+    said = json.loads((finished / "said.json").read_text())
+    project.output, endpoint.requests = said["output"], said["requests"]
     yield project, endpoint
     endpoint.close()

@@ -66,6 +66,15 @@ def test_every_row_is_accounted_for(finished_toy) -> None:
     assert lost == len(dropped)
 
 
+def test_nothing_overlaps_the_local_copies_of_the_benchmarks(finished_toy) -> None:
+    project, _ = finished_toy
+    report = json.loads((project.path / "results/toy/decontamination.json").read_text())
+    assert len(report["benchmarks"]) == 5
+    for benchmark in report["benchmarks"]:
+        assert (benchmark["source"], benchmark["items"]) == ("toy_problems.jsonl", 2)
+        assert (benchmark["dropped"], len(benchmark["closest"])) == (0, 5)
+
+
 def test_the_columns_are_those_of_the_records(finished_toy) -> None:
     project, _ = finished_toy
     for name, record in [
