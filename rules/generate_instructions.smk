@@ -8,7 +8,6 @@ rule generate_instructions:
         seeds=seeds_to_show,
         task=ancient(task_file),
         script="scripts/generate_instructions.py",
-        library=SAMPLING_LIBRARY,
     output:
         ensure("<results>/{task}/generations/{shard}.jsonl", non_empty=True),
     log:
@@ -24,6 +23,7 @@ rule generate_instructions:
         runtime=of_a_shard(generating_minutes),
     params:
         module=as_py_module(),
+        library=content_of(SAMPLING_LIBRARY),
         sections=form_keys("prefix", "opening", "closing"),
         generator=writer,
         method=method_options,

@@ -1,5 +1,7 @@
 """Validating what users write by hand: config.yaml and tasks/*.yaml."""
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,19 @@ def _with_defaults(schema: dict[str, Any]) -> type:
         if isinstance(instance, dict):
             for name, subschema in subschemas.items():
                 if "default" in subschema:
-                    instance.setdefault(name, subschema["default"])
+                    instance.setdefault(name, copy.deepcopy(subschema["default"]))
         yield from check_properties(validator, subschemas, instance, whole)
 
     return jsonschema.validators.extend(base, {"properties": properties})
+
+
+@cache
+def _validator(schema_path: Path) -> Any:
+    """The validator of a schema, which is read once for all that is validated by it."""
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    validator = _with_defaults(schema)
+    # Without a checker of formats, `format: regex` would be a mere comment.
+    return validator(schema, format_checker=validator.FORMAT_CHECKER)
 
 
 def check_against_schema(value: Any, schema_path: Path, file: str | Path) -> None:
@@ -29,11 +40,7 @@ def check_against_schema(value: Any, schema_path: Path, file: str | Path) -> Non
 
     Raises `UserError` with one line that names the file, the key and what is wrong with it.
     """
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    validator = _with_defaults(schema)
-    # Without a checker of formats, `format: regex` would be a mere comment.
-    errors = validator(schema, format_checker=validator.FORMAT_CHECKER).iter_errors(value)
-    error = jsonschema.exceptions.best_match(errors)
+    error = jsonschema.exceptions.best_match(_validator(schema_path).iter_errors(value))
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path)
