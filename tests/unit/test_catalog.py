@@ -1,7 +1,7 @@
 """The Snakemake workflow catalog lists this repository, and its versions agree.
 
-The rules are those of the catalog's generic listing: a public repository with a README that speaks of
-a Snakemake workflow, a Snakefile, and rules in files of their own.
+The rules are those of the catalog's generic listing: a public repository, a README that speaks of a
+Snakemake workflow, a Snakefile, and rules in files of their own.
 """
 
 import re
