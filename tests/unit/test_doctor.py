@@ -340,7 +340,10 @@ def test_partitions_gpus_and_times_that_are_not_there_are_named(
     assert said(found, MISSING, "there is no partition h", "there are cpu, gpu")
     assert said(found, MISSING, "no partition has GPUs h100")
     by_need = tmp_path / "partitions.yaml"
-    limits = {"cpu": {"max_runtime": 300, "max_gpu": 0}, "gpu": {"max_runtime": 1440, "max_gpu": 2}}
+    limits = {
+        "cpu": {"max_runtime": "5h", "max_gpu": 0},
+        "gpu": {"max_runtime": 1440, "max_gpu": 2},
+    }
     by_need.write_text(json.dumps({"partitions": limits}), encoding="utf-8")
     right = {"executor": "slurm", "slurm-partition-config": str(by_need)}
     found = slurm(setup_of({}, tmp_path, {**right, "slurm-status-command": "sacct"}))
@@ -376,7 +379,14 @@ def test_a_controller_that_is_down_or_silent_is_told_of(
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [("90", 90), ("30:00", 30), ("2:00:00", 120), ("1-00:00:00", 1440), ("1-12", 2160)],
+    [
+        ("90", 90),
+        ("30:00", 30),
+        ("2:00:00", 120),
+        ("1-00:00:00", 1440),
+        ("1-12", 2160),
+        ("1d12h", 2160),
+    ],
 )
 def test_time_limits_of_slurm_are_read(limit: str, expected: float) -> None:
     assert minutes(limit) == expected

@@ -64,7 +64,9 @@ def torch() -> Finding:
 
 def _wanted(setup: Setup) -> int:
     trained = setup.values("generator/training/gpus") + setup.values("student/training/gpus")
-    return max(trained + setup.values("sampling/processes"))
+    asked = trained + setup.values("sampling/processes")
+    # `auto` asks for as many as there are to be on a cluster.
+    return max(number for number in asked if isinstance(number, int))
 
 
 def _claimed(gpu: str) -> bool:

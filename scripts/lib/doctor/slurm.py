@@ -13,6 +13,8 @@ from scripts.lib.doctor.setup import Setup
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 ACCOUNTING = re.compile(r"^AccountingStorageType\s*=\s*(\S*)", re.MULTILINE)
 PROFILE = "profiles/slurm"
+# In minutes.
+UNITS = {"d": 1440, "h": 60, "m": 1, "s": 1 / 60}
 
 
 class Unanswered(Exception):
@@ -89,39 +91,30 @@ def _partitions(profile: dict[str, Any]) -> list[Finding]:
         name, limit, devices = line.strip().split("|")
         kinds = there.setdefault(name, (minutes(limit), set()))[1]
         kinds.update(re.findall(r"gpu(?::([A-Za-z][\w.-]*))?", devices))
-    by_need = _by_need(profile)
-    wanted = list(
-        dict.fromkeys(
-            [
-                *by_need,
-                *(
-                    one["slurm_partition"]
-                    for one in _resources(profile)
-                    if "slurm_partition" in one
-                ),
-            ]
-        )
-    )
-    models = {one["gpu_model"] for one in _resources(profile) if "gpu_model" in one}
-    names, findings = ", ".join(there), []
+    by_need, resources = _by_need(profile), _resources(profile)
+    named = [one["slurm_partition"] for one in resources if "slurm_partition" in one]
+    wanted = list(dict.fromkeys([*by_need, *named]))
+    findings = []
     for name in wanted:
-        longest = by_need.get(name, {}).get("max_runtime", 0)
+        limits = by_need.get(name) or {}
+        longest = minutes(str(limits.get("max_runtime", 0)))
         if name not in there:
-            remedy = f"put your own into {PROFILE}; there are {names}"
+            remedy = f"put your own into {PROFILE}; there are {', '.join(there)}"
             findings.append(Finding(MISSING, "slurm", f"there is no partition {name}", remedy))
-        elif minutes(str(longest)) > there[name][0]:
-            detail = f"partition {name}: {longest} minutes are over its limit, {there[name][0]:g}"
+        elif longest > there[name][0]:
+            detail = f"partition {name}: {longest:g} minutes are over its limit, {there[name][0]:g}"
             remedy = f"lower max_runtime in {PROFILE}: such jobs may wait for ever"
             findings.append(Finding(MISSING, "slurm", detail, remedy))
-        elif by_need.get(name, {}).get("max_gpu") and not there[name][1]:
+        elif limits.get("max_gpu") and not there[name][1]:
             detail = f"partition {name} has no GPU and {PROFILE} says that it has"
             findings.append(Finding(MISSING, "slurm", detail, "sinfo -o '%R %G' shows which do"))
     kinds = set().union(*(there[name][1] for name in wanted if name in there))
-    for model in sorted(models - kinds):
+    for model in sorted({one["gpu_model"] for one in resources if "gpu_model" in one} - kinds):
         remedy = f"there are {', '.join(sorted(kinds - {''})) or 'none with a name'}"
         findings.append(Finding(MISSING, "slurm", f"no partition has GPUs {model}", remedy))
     if not wanted:
-        return [Finding(OK, "slurm", f"the site's default partition (there are {names})")]
+        detail = f"the site's default partition (there are {', '.join(there)})"
+        return [Finding(OK, "slurm", detail)]
     return findings or [Finding(OK, "slurm", f"partitions {', '.join(wanted)} are there")]
 
 
@@ -160,7 +153,11 @@ def _resources(profile: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def minutes(limit: str) -> float:
-    """A time limit of Slurm in minutes: `infinite`, 90, 30:00, 12:00:00, 1-00:00:00."""
+    """A time limit in minutes, as Slurm writes it (`infinite`, 90, 30:00, 1-00:00:00) or Snakemake
+    (12h, 1d12h).
+    """
+    if re.fullmatch(r"(\d+[dhms])+", limit):
+        return sum(int(one) * UNITS[unit] for one, unit in re.findall(r"(\d+)([dhms])", limit))
     if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
         return float("inf")
     days, _, rest = limit.rpartition("-")
