@@ -15,7 +15,7 @@ import pytest
 from scripts.doctor import look_at_all, main
 from scripts.lib.doctor import MISSING, OK, WARN, Finding
 from scripts.lib.doctor import disk as disks
-from scripts.lib.doctor.disk import room, wants, weights
+from scripts.lib.doctor.disk import room, wants
 from scripts.lib.doctor.endpoint import endpoint
 from scripts.lib.doctor.gpus import gpus
 from scripts.lib.doctor.hub import hub
@@ -99,7 +99,9 @@ def web(answer: Callable[[str], tuple[int, dict[str, str]]]) -> Iterator[tuple[s
 # Packages
 
 
-def test_installed_packages_are_compared_with_the_pins(tmp_path: Path) -> None:
+def test_installed_packages_are_compared_with_the_pins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pins = tmp_path / "requirements.txt"
     pins.write_text(
         "# all\nno-such-package==1.0 \\\n    --hash=sha256:00\npytest==0.1\n"
@@ -107,7 +109,12 @@ def test_installed_packages_are_compared_with_the_pins(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert said(packages(pins), MISSING, "1 of 2", "no-such-package")
+    monkeypatch.setattr("scripts.lib.doctor.packages._wants_cuda", lambda: True)
     pins.write_text("pytest==0.1", encoding="utf-8")
+    cuda = tmp_path / "requirements-cuda.txt"
+    cuda.write_text("nvidia-no-such-package==1.0", encoding="utf-8")
+    assert said(packages(pins, cuda), MISSING, "1 of 2", "nvidia-no-such-package")
+    monkeypatch.setattr("scripts.lib.doctor.packages._wants_cuda", lambda: False)
     assert said(packages(pins), WARN, "pytest", "not 0.1")
 
 
@@ -349,10 +356,13 @@ def test_partitions_gpus_and_times_that_are_not_there_are_named(
     found = slurm(setup_of({}, tmp_path, {**right, "slurm-status-command": "sacct"}))
     assert said(found, MISSING, "partition cpu: 300 minutes are over its limit, 120")
     assert not said(found, MISSING, "partition gpu")
+    assert not said(found, WARN, "max_hours")
+    limits["gpu"]["max_runtime"] = "12h"
     limits["cpu"] = {"max_runtime": 60, "max_gpu": 1}
     by_need.write_text(json.dumps({"partitions": limits}), encoding="utf-8")
     found = slurm(setup_of({}, tmp_path, {**right, "slurm-status-command": "sacct"}))
     assert said(found, MISSING, "partition cpu has no GPU")
+    assert said(found, WARN, "cluster.max_hours is 24")
 
 
 def test_an_account_of_others_is_told_of(no_slurm: Path, tmp_path: Path) -> None:
@@ -486,15 +496,6 @@ def test_a_config_is_known_to_want_room_for_its_models(tmp_path: Path) -> None:
     assert 156e9 < needed[Path(".cache")] < 157e9
     small = wants(setup_of({}, tmp_path), main=False)
     assert sum(small.values()) < 1e9
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("codellama/CodeLlama-13b-hf", 13e9), ("smollm2-135m-instruct", 135e6), ("a/Q-0.5B", 5e8)],
-)
-def test_the_size_of_a_model_is_read_from_its_name(name: str, expected: float) -> None:
-    assert weights(name) == expected
-    assert weights("org/nameless") == 7e9
 
 
 # The whole

@@ -1,7 +1,6 @@
 """Free space and inodes where a run writes, beside what it will want: roughly, without quotas."""
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from scripts.lib.doctor import MISSING, OK, WARN, Finding
 from scripts.lib.doctor.hub import cache, in_cache, models_of
 from scripts.lib.doctor.setup import Setup
+from scripts.lib.resources import parameters_of
 
 GB = 10**9
 # Bytes of a weight: in a download (16 bits), in a directory that a step writes, and in a checkpoint
@@ -18,8 +18,8 @@ DOWNLOADED, WRITTEN, CHECKPOINT = 2, 4, 12
 TEXT, REPLY = 3_000, 8_000
 # What is wanted in any case.
 LEAST_BYTES, LEAST_INODES = GB, 10_000
-# Weights of a model whose name does not tell; an encoder's download.
-UNKNOWN, ENCODER = 7e9, GB / 2
+# A sentence encoder's download.
+ENCODER = GB / 2
 
 
 def disk(setup: Setup | None) -> list[Finding]:
@@ -38,14 +38,16 @@ def wants(setup: Setup | None, *, main: bool) -> dict[Path, float]:
             if main and not needed:
                 continue
             if name in setup.config["models"]:
-                results += 0 if Path("results/models", name).is_dir() else WRITTEN * weights(name)
+                results += (
+                    0 if Path("results/models", name).is_dir() else WRITTEN * parameters_of(name)
+                )
             elif "/" in name and not Path(name).is_dir() and not in_cache("models", name):
-                hub += ENCODER if purpose == "encoder" else DOWNLOADED * weights(name)
+                hub += ENCODER if purpose == "encoder" else DOWNLOADED * parameters_of(name)
         for task in setup.tasks.values():
             for role in ("generator",) if main else ("generator", "student"):
                 if task[role]["training"]["method"] == "full":
-                    results += WRITTEN * weights(task[role]["model"])
-                    kept = max(kept, CHECKPOINT * weights(task[role]["model"]))
+                    results += WRITTEN * parameters_of(task[role]["model"])
+                    kept = max(kept, CHECKPOINT * parameters_of(task[role]["model"]))
             texts = task["sampling"]["target_rows"] * task["sampling"]["margin"]
             results += texts * TEXT
             kept += texts * (TEXT + task["label"]["replies"] * REPLY)
@@ -65,12 +67,6 @@ def room(needed: Mapping[Path, float], wanted: Mapping[Path, float]) -> list[Fin
         _room(paths, sum(needed[path] for path in paths), sum(wanted[path] for path in paths))
         for paths in places.values()
     ]
-
-
-def weights(model: str) -> float:
-    """About how many weights a model has, by its name; see UNKNOWN."""
-    found = re.search(r"(?<![a-z0-9])(\d+(?:\.\d+)?)([bm])(?![a-z])", model.lower())
-    return float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]] if found else UNKNOWN
 
 
 def _room(paths: list[Path], needed: float, wanted: float) -> Finding:

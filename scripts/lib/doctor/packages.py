@@ -3,13 +3,14 @@
 import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from scripts.lib.doctor import MISSING, OK, WARN, Finding
 
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?:\s*;\s*([^\\\n]+))?", re.MULTILINE)
-INSTALL = "make .venv/ready, or pip install -r requirements.txt"
+INSTALL = "make .venv/ready, or as docs/environments.md says"
+LOCK, CUDA = Path("requirements.txt"), Path("requirements-cuda.txt")
 SHOWN = 3
 
 
@@ -18,16 +19,12 @@ def python() -> Finding:
     return Finding(OK, "python", f"{platform.python_version()}, {sys.executable}")
 
 
-def packages(requirements: Path = Path("requirements.txt")) -> Finding:
-    """The installed packages beside the pins.
+def packages(lock: Path = LOCK, cuda: Path = CUDA) -> Finding:
+    """The installed packages beside the pins; those of `cuda` where PyTorch's build asks for them.
 
     A local part of a version (2.13.0+cpu) is what a pin leaves open.
     """
-    pins = {
-        name: wanted
-        for name, wanted, marker in PIN.findall(requirements.read_text(encoding="utf-8"))
-        if _applies(marker)
-    }
+    pins = _pins(lock) | (_pins(cuda) if _wants_cuda() else {})
     absent, other = [], []
     for name, wanted in pins.items():
         try:
@@ -43,7 +40,20 @@ def packages(requirements: Path = Path("requirements.txt")) -> Finding:
     if other:
         detail = f"{len(other)} of {len(pins)} are not as pinned: {_some(other)}"
         return Finding(WARN, "packages", detail, INSTALL)
-    return Finding(OK, "packages", f"all {len(pins)} as {requirements.name} pins them")
+    return Finding(OK, "packages", f"all {len(pins)} as {lock.name} pins them")
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    """The version of each package that a lock pins for this machine."""
+    found = PIN.findall(lock.read_text(encoding="utf-8"))
+    return {name: wanted for name, wanted, marker in found if _applies(marker)}
+
+
+def _wants_cuda() -> bool:
+    try:
+        return any(one.startswith("nvidia-") for one in requires("torch") or [])
+    except PackageNotFoundError:
+        return False
 
 
 def _applies(marker: str) -> bool:

@@ -36,7 +36,7 @@ class Setup:
     @property
     def nodes_online(self) -> bool:
         """Whether the machines that jobs run on reach the internet."""
-        return not self.on_slurm or self.config.get("cluster", {}).get("nodes_online", False)
+        return not self.on_slurm or self.config["cluster"]["nodes_online"]
 
     def values(self, path: str) -> list[Any]:
         """The values that a key, as `label/model`, has in any of the tasks; each once."""

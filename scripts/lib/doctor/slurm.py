@@ -28,6 +28,7 @@ def slurm(setup: Setup | None) -> list[Finding]:
     if len(absent) == len(COMMANDS) and not wanted:
         return [Finding(OK, "slurm", f"none on this machine ({PROFILE} alone wants it)")]
     findings = _findings(setup.profile if setup else {}, absent)
+    findings += _hours(setup) if setup else []
     if wanted:
         return findings
     return [
@@ -116,6 +117,16 @@ def _partitions(profile: dict[str, Any]) -> list[Finding]:
         detail = f"the site's default partition (there are {', '.join(there)})"
         return [Finding(OK, "slurm", detail)]
     return findings or [Finding(OK, "slurm", f"partitions {', '.join(wanted)} are there")]
+
+
+def _hours(setup: Setup) -> list[Finding]:
+    """A doubt where a job may ask for more time than any partition of the profile gives."""
+    limits = [one.get("max_runtime") for one in _by_need(setup.profile).values()]
+    hours = setup.config["cluster"]["max_hours"]
+    if not limits or None in limits or 60 * hours <= max(minutes(str(one)) for one in limits):
+        return []
+    detail = f"cluster.max_hours is {hours:g}, and no partition of the profile runs so long"
+    return [Finding(WARN, "slurm", detail, "lower it: such jobs go to the default partition")]
 
 
 def _account(profile: dict[str, Any]) -> list[Finding]:
