@@ -75,7 +75,8 @@ report: .venv/ready
 results/report.html: report ;
 
 test: .venv/ready-dev
-	$(IN_VENV) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox
+	@# Three, also on two cores: many tests wait, for a cluster, a server or the end of a process.
+	$(IN_VENV) pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox
 	@# By itself: it counts the processes of a user.
 	$(IN_VENV) pytest tests/sandbox
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from tests.openai_server import KeyState, OpenAIServer
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
-# Two processes share the tests (Makefile): with more threads than cores they wait for each other.
+# Processes share the tests (Makefile): with more threads than cores they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asks the hub; its client reads this once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,8 +35,8 @@ PARTS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: two processes share the files, and the last one is waited for."""
-    longest = ["smoke", "workflow", "completions"]
+    """The longest files first: processes share the files, and the last one is waited for."""
+    longest = ["slurm", "smoke", "workflow", "completions"]
 
     def place(item: pytest.Item) -> int:
         folder = item.path.parent.name
@@ -103,6 +105,17 @@ def save_tiny_model(directory: Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
+@cache
+def planner() -> subprocess.Popen[str]:
+    """The process that plans are forked from; it ends with this one."""
+    return subprocess.Popen(
+        [sys.executable, PROJECT / "tests" / "plans.py"],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
 class Project:
     """A copy of the project in a folder of its own, and Snakemake in it."""
 
@@ -146,9 +159,28 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; stdout and stderr come back together."""
+        if {"-n", "--dry-run", "--lint"} & set(arguments):
+            return self.plan(*arguments)
         process = self.start(*arguments)
         output, _ = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def plan(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What `run` gives, of a Snakemake that starts no step: without the time of its imports."""
+        output = self.path / "plan.log"
+        command = self.command(*arguments)
+        request = {
+            "command": command,
+            "cwd": str(self.path),
+            "env": self.environment,
+            "output": str(output),
+        }
+        print(json.dumps(request), file=planner().stdin, flush=True)
+        assert select.select([planner().stdout], [], [], 600)[0], "Snakemake makes no plan"
+        status = int(planner().stdout.readline())
+        said = output.read_text(encoding="utf-8")
+        output.unlink()
+        return subprocess.CompletedProcess(command, status, said)
 
     def planned(self, *targets: str) -> set[str]:
         """The rules that Snakemake would run for the targets."""
