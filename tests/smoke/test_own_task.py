@@ -67,7 +67,7 @@ def own_tasks(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path):
     scripted.calls = Counter()
     endpoint.reply = scripted
     config = toy_config(tiny_model)
-    config["sampling"] = {"target_rows": 4, "margin": 4, "shard_size": 8, "batch_size": 8}
+    config["sampling"] = {"target_rows": 4, "margin": 4, "shard_size": 16, "batch_size": 8}
     # One request at a time: the scripted model counts those of each sum.
     config["label"] |= {"replies": 1, "client": {"in_flight": 1}}
     config["tasks"] = {"sums": {"label": {"replies": 3}}}
