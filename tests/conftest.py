@@ -36,7 +36,7 @@ PARTS = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: processes share the files, and the last one is waited for."""
-    longest = ["slurm", "smoke", "workflow", "completions"]
+    longest = ["slurm", "conda", "smoke", "workflow", "completions"]
 
     def place(item: pytest.Item) -> int:
         folder = item.path.parent.name
