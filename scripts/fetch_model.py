@@ -17,7 +17,7 @@ from pathlib import Path
 from scripts.lib.console import counts, run_step, say, step_parser
 from scripts.lib.errors import UserError
 from scripts.lib.files import atomic_directory
-from scripts.lib.models import quiet_libraries
+from scripts.lib.models import quiet_libraries, save_tokenizer
 
 
 def sha256(path: Path) -> str:
@@ -88,7 +88,7 @@ def convert(gguf: Path, output: Path) -> None:
     # asked for: all replies to a request would be the same.
     model.generation_config.do_sample = True
     model.save_pretrained(output)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(output)
+    save_tokenizer(AutoTokenizer.from_pretrained(**source), output)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -74,6 +74,13 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", directory: str | Path) -> None:
+    """Write a tokenizer, but not how it was loaded: HF_HUB_OFFLINE would change a model's bytes."""
+    for name in ("local_files_only", "is_local"):
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.save_pretrained(directory)
+
+
 def load_config(model: str) -> "PreTrainedConfig":
     """The configuration of a model, without its weights.
 

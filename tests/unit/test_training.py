@@ -7,7 +7,7 @@ import pytest
 
 from scripts.lib.chat import answered_turn, user_turn_frame
 from scripts.lib.errors import UserError
-from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model
+from scripts.lib.models import fingerprint, load_tokenizer, load_tuned_model, save_tokenizer
 from scripts.lib.training.examples import Example, Row, encode, encode_all
 from scripts.lib.training.methods import four_bits
 from scripts.lib.training.reports import prepare_reports
@@ -174,6 +174,19 @@ def test_a_model_path_that_does_not_exist_is_explained(tmp_path: Path) -> None:
             load_tokenizer(name)
     with pytest.raises(UserError, match=r"holds no config\.json"):
         load_tokenizer(str(tmp_path))
+
+
+def test_a_model_has_the_same_bytes_whether_the_hub_was_allowed(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    for offline in (True, False):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model, local_files_only=offline)
+        save_tokenizer(tokenizer, tmp_path / str(offline))
+    assert fingerprint(str(tmp_path / "True")) == fingerprint(str(tmp_path / "False"))
+    read = AutoTokenizer.from_pretrained(tmp_path / "True")
+    assert read("Write a function") == tokenizer("Write a function")
 
 
 def test_an_adapter_names_its_modules_in_order(tiny_model: Path, tmp_path: Path) -> None:

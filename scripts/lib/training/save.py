@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.lib.models import ADAPTER_CONFIG
+from scripts.lib.models import ADAPTER_CONFIG, save_tokenizer
 from scripts.lib.training.run import Tuned
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def save_tuned_model(tuned: Tuned, tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
     """Write an adapter or full weights, and the tokenizer."""
     tuned.model.save_pretrained(directory, state_dict=tuned.weights)
-    tokenizer.save_pretrained(directory)
+    save_tokenizer(tokenizer, directory)
     # PEFT lists the modules in the order of a Python set, which differs from run to run.
     config = directory / ADAPTER_CONFIG
     if config.exists():
