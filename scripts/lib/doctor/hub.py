@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.lib.doctor import MISSING, OK, WARN, Finding
 from scripts.lib.doctor.setup import Setup
-from scripts.lib.doctor.web import NoAnswer, ask
+from scripts.lib.doctor.web import NoAnswer, ask, without_secrets
 from scripts.lib.errors import UserError
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -86,7 +86,9 @@ def on_hub(name: str) -> Finding:
         answer = ask(url, headers, "HEAD")
     except NoAnswer as error:
         remedy = f"hf download {name} where there is a network, or name a local directory"
-        return Finding(MISSING, "model", f"not in {cache()}; {hub_url()}: {error}", remedy)
+        return Finding(
+            MISSING, "model", f"not in {cache()}; {without_secrets(hub_url())}: {error}", remedy
+        )
     code = answer.headers.get("x-error-code", "")
     if answer.status < 400:
         return Finding(OK, "model", "to be downloaded from the hub at first use")
@@ -122,7 +124,7 @@ def datasets(setup: Setup) -> Finding:
             ask(hub_url(), {}, "HEAD")
             return Finding(OK, "datasets", f"{detail}, which answers")
     except NoAnswer as error:
-        detail += f", and {hub_url()}: {error}"
+        detail += f", and {without_secrets(hub_url())}: {error}"
     else:
         detail += f", and {is_offline()} is set"
     state = MISSING if any(needed for _, needed in lacking) else WARN
