@@ -226,6 +226,7 @@ def cached(folder: Path) -> None:
     snapshot = folder / "hf" / "hub" / "models--org--some-7b" / "snapshots" / "0"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").touch()
+    (snapshot / "model.safetensors").touch()
 
 
 def test_a_model_is_in_the_cache_or_can_be_had_or_not(
@@ -248,6 +249,9 @@ def test_a_model_is_in_the_cache_or_can_be_had_or_not(
     assert said(list(hub(with_model(tmp_path))), MISSING, MODEL, "HF_HUB_OFFLINE is set")
     cached(tmp_path)
     assert said(list(hub(with_model(tmp_path))), OK, MODEL, str(tmp_path))
+    # A download that was cut off has left the small files.
+    next(tmp_path.rglob("*.safetensors")).unlink()
+    assert said(list(hub(with_model(tmp_path))), MISSING, MODEL)
 
 
 def test_a_model_must_be_there_before_jobs_without_a_network_want_it(

@@ -13,6 +13,7 @@ from scripts.lib.doctor.web import NoAnswer, ask, without_secrets
 from scripts.lib.errors import UserError
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+WEIGHTS = (".safetensors", ".bin")
 LOGIN = "accept its licence on the hub, and set HF_TOKEN (or hf auth login)"
 
 
@@ -162,8 +163,9 @@ def cache() -> Path:
 
 
 def in_cache(kind: str, name: str) -> bool:
-    """Whether the cache holds a snapshot of a model or a data set."""
-    return any(cache().glob(f"{kind}--{name.replace('/', '--')}/snapshots/*/*"))
+    """Whether the cache holds a data set, or the weights of a model: its small files come first."""
+    files = cache().glob(f"{kind}--{name.replace('/', '--')}/snapshots/*/*")
+    return any(kind != "models" or path.suffix in WEIGHTS for path in files)
 
 
 def is_offline() -> str:

@@ -1,7 +1,6 @@
 """What a run is told to do: its config, as the rules would see it, and its profile."""
 
 import copy
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +87,6 @@ def lay_over(below: Section, above: Section) -> Section:
         else:
             below[key] = value
     return below
-
-
-def is_there(module: str) -> bool:
-    """Whether a package can be imported."""
-    return importlib.util.find_spec(module) is not None
 
 
 def _check(config: Section, source: str) -> None:
