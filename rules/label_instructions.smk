@@ -60,6 +60,7 @@ use rule label_instructions as estimate_labels with:
         "<logs>/{task}/estimate_labels.log",
     benchmark:
         "<benchmarks>/{task}/estimate_labels.jsonl"
+    localrule: stays_here(remote=not labels_locally())
     resources:
         gpu=0,
         api=0,

@@ -15,6 +15,9 @@ from pathlib import Path
 # that this workflow trains.
 ASSUMED_PARAMETERS = 7e9
 
+# Bytes that a header of safetensors may have, by its own definition.
+LONGEST_HEADER = 100_000_000
+
 # One process with PyTorch, transformers and, on a GPU, what CUDA keeps in the machine's memory.
 PROCESS_MB = 4000
 # Snakemake itself, which runs two or three times in each job (140 MB each where it was measured).
@@ -91,7 +94,7 @@ def parameters_in_files(folder: Path) -> float | None:
         for path in sorted(folder.glob("*.safetensors")):
             with open(path, "rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
-                header = json.loads(stream.read(length))
+                header = json.loads(stream.read(min(length, LONGEST_HEADER)))
             total += sum(
                 math.prod(tensor["shape"])
                 for name, tensor in header.items()

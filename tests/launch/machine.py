@@ -59,7 +59,7 @@ class Machine:
     def run(self, arguments: list[str]) -> tuple[int, str]:
         """Run a program on the machine to its end; its status and what it printed."""
         process = self.start(arguments)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=180)
         return process.returncode, output
 
     def close(self) -> None:

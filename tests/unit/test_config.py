@@ -1,4 +1,4 @@
-"""config.yaml, its schema and the profiles agree with each other."""
+"""config.yaml and its schema agree with each other."""
 
 import re
 from pathlib import Path
@@ -33,6 +33,10 @@ def test_the_defaults_of_the_schema_are_those_of_config_yaml() -> None:
         ({"generator": {"training": {"epochs": 0}}}, "key 'generator.training.epochs'"),
         ({"label": {"endpoint": "http://x"}}, "key 'label.endpoint'"),
         ({"evaluation": {"benchmarks": ["MBPP", "MBPP"]}}, "key 'evaluation.benchmarks': .*unique"),
+        ({"student": {"training": {"gpus": "all"}}}, "key 'student.training.gpus': 'all' does not"),
+        ({"student": {"training": {"gpus": -1}}}, "key 'student.training.gpus': -1 is less than"),
+        ({"student": {"training": {"nodes": 0}}}, "key 'student.training.nodes': 0 is less than"),
+        ({"cluster": {"max_hours": 0}}, "key 'cluster.max_hours': 0 is less than or equal to"),
         ({"label": {"extra_body": {"n": 2}}}, "key 'label.extra_body': 'n' should not be"),
     ],
 )
@@ -65,17 +69,6 @@ def test_a_cap_in_dollars_needs_a_price(monkeypatch) -> None:
     monkeypatch.setattr("scripts.lib.completions.settings.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs a price: set label.client.price, or install"):
         check_client(config["label"]["client"], "my.yaml")
-
-
-def test_profiles_name_rules_that_exist() -> None:
-    rules = {
-        name
-        for path in (PROJECT / "rules").glob("*.smk")
-        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
-    }
-    assert {"train", "verify_samples"} <= rules
-    for path in (PROJECT / "profiles").glob("*/*.yaml"):
-        assert set(yaml.safe_load(path.read_text()).get("set-resources", {})) <= rules
 
 
 def test_every_rule_owns_the_script_of_its_name() -> None:
