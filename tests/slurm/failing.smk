@@ -23,10 +23,8 @@ rule greedy:
     resources:
         mem_mb=lambda wildcards, attempt: 400 * attempt,
     shell:
-        """
-        python -c 'import time; held = b"x" * (300 << 20); time.sleep(4)'
-        echo {resources.mem_mb} >{output}
-        """
+        "python -c 'import time; held = b\"x\" * (300 << 20); time.sleep(4)'; "
+        "echo {resources.mem_mb} > {output}"
 
 
 rule slow:
