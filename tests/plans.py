@@ -17,6 +17,7 @@ import dpath
 import jsonschema
 import snakemake.cli
 import snakemake.report.html_reporter
+import snakemake.workflow
 import yte
 
 PRELOADED = (dpath, jsonschema, snakemake.cli, snakemake.report.html_reporter, yte)
@@ -29,6 +30,8 @@ def become(command: list[str], cwd: str, env: dict[str, str], output: str) -> No
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), said, said)):
         os.dup2(file, number)
     os.chdir(cwd)
+    # Noted when the module was imported.
+    snakemake.workflow.Workflow._rundir = cwd
     os.environ.clear()
     os.environ.update(env)
     sys.argv = command
