@@ -51,11 +51,10 @@ def build_funnel(
     lost: dict[str, dict[str, int]] = {"well_formed": {}, "unique": {}, "clean": {}}
     for reason, number in sorted(dropped.items()):
         lost[later.get(reason, "well_formed")][reason] = number
-    lost["valid"] = _reasons(
-        label.reason for label in labels if label.instruction_id in labelled - valid
-    )
+    invalid, unverified = labelled - valid, valid - rows
+    lost["valid"] = _reasons(label.reason for label in labels if label.instruction_id in invalid)
     lost["verified"] = _reasons(
-        rejection.verdict for rejection in rejections if rejection.instruction_id in valid - rows
+        rejection.verdict for rejection in rejections if rejection.instruction_id in unverified
     )
     sampled = len(labelled) + dropped.total()
     left = {"sampled": sampled}

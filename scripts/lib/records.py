@@ -7,6 +7,7 @@ the same and always in the same order, so that a file loads with `datasets.load_
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -249,6 +250,17 @@ def _matches(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
+@cache
+def _columns(record: type) -> tuple[dict[str, Any], set[str]]:
+    """The types of a record's columns by their names, and the names of those that it must have."""
+    required = {
+        column.name
+        for column in fields(record)
+        if column.default is MISSING and column.default_factory is MISSING
+    }
+    return get_type_hints(record), required
+
+
 def parse_row(row: Any, record: type[Record]) -> Record:
     """Make a record of a row.
 
@@ -256,12 +268,7 @@ def parse_row(row: Any, record: type[Record]) -> Record:
     """
     if not isinstance(row, dict):
         raise ValueError("is not an object")
-    hints = get_type_hints(record)
-    required = {
-        column.name
-        for column in fields(record)
-        if column.default is MISSING and column.default_factory is MISSING
-    }
+    hints, required = _columns(record)
     if missing := [name for name in hints if name in required - row.keys()]:
         raise ValueError(f"lacks '{missing[0]}'")
     if unknown := [name for name in row if name not in hints]:
