@@ -83,7 +83,7 @@ class Workflow:
             else:
                 path.mkdir(exist_ok=True)
                 (path / "model.safetensors").touch()
-        self.snakemake("--touch", TARGET)
+        self.snakemake(TARGET, "--touch", "--forceall")
 
 
 def _cpu_of_children() -> float:

@@ -1,4 +1,4 @@
-"""The workflow itself: its plan, what reruns when something changes, and bad input."""
+"""The workflow itself: its plan, and bad input. What reruns is in test_reruns.py."""
 
 import os
 import re
@@ -177,73 +177,9 @@ def test_planning_needs_no_key_and_no_gpu(fresh: Project) -> None:
     fresh.configure({})
 
 
-def changed(finished_toy, tiny_model: Path, section: str, **values: object) -> set[str]:
-    """The rules that would rerun after a change of the config."""
-    project, _ = finished_toy
-    config = toy_config(tiny_model)
-    config[section] = {**config.get(section, {}), **values}
-    project.configure(config)
-    try:
-        return project.planned("results/toy_verified.jsonl")
-    finally:
-        project.configure(toy_config(tiny_model))
-
-
 def test_nothing_reruns_without_a_change(finished_toy) -> None:
     project, _ = finished_toy
     assert project.planned("results/toy_verified.jsonl") == set()
-
-
-@pytest.mark.parametrize(
-    ("section", "values", "rules"),
-    [
-        ("sampling", {"override": {"temperature": 0.7}}, STAGES - {"train"}),
-        ("sampling", {"target_rows": 18}, STAGES - {"train"}),
-        ("sampling", {"batch_size": 3, "processes": 2}, set()),
-        ("filter", {"threshold": 0.9}, STAGES - {"train", "generate_instructions"}),
-        ("label", {"model": "another"}, {"label_instructions", "verify_samples"}),
-        ("label", {"client": {"in_flight": 9, "budget": {"dollars": 1}}}, set()),
-        ("verification", {"timeout": 7}, {"verify_samples"}),
-        ("verification", {"sandbox": {"level": "full"}}, {"verify_samples"}),
-        ("decontamination", {"ngram": 9}, STAGES - {"train", "generate_instructions"}),
-    ],
-)
-def test_a_change_of_the_config_reruns_what_it_concerns(
-    finished_toy, tiny_model: Path, section: str, values: dict, rules: set[str]
-) -> None:
-    assert changed(finished_toy, tiny_model, section, **values) == rules
-
-
-def test_training_again_reruns_everything(finished_toy, tiny_model: Path) -> None:
-    training = {**toy_config(tiny_model)["generator"]["training"], "epochs": 4}
-    assert changed(finished_toy, tiny_model, "generator", training=training) == STAGES
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "rules"),
-    [
-        ('"request": "{instruction}"', '"request": "Task: {instruction}"',
-         {"label_instructions", "verify_samples"}),
-        ('"max_words": 60', '"max_words": 61', STAGES - {"train", "generate_instructions"}),
-        ('"prefix": "Task: "', '"prefix": "Do: "', STAGES),
-        # No generator is trained or sampled again for the form of a response.
-        ('"response": "{solution}"', '"response": "{solution} "', {"verify_samples"}),
-    ],
-)  # fmt: skip
-def test_a_change_of_the_task_reruns_what_it_concerns(
-    finished_toy, old: str, new: str, rules: set[str]
-) -> None:
-    project, _ = finished_toy
-    path = project.path / "tasks" / "toy.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    try:
-        # A change of the prompt changes what verified rows look like, so labels are verified anew.
-        assert project.planned("results/toy_verified.jsonl") >= rules
-        assert "train" in rules or "train" not in project.planned("results/toy_verified.jsonl")
-    finally:
-        path.write_text(text)
 
 
 def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
@@ -258,29 +194,6 @@ def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
     for name in ("Snakefile", "config.yaml"):
         os.utime(project.path / name)
     assert project.planned("results/toy_verified.jsonl") == set()
-
-
-@pytest.mark.parametrize(
-    ("module", "rules"),
-    [
-        ("scripts/verify_samples.py", {"verify_samples"}),
-        ("scripts/lib/sandbox/inside/player.py", {"verify_samples"}),
-        ("scripts/lib/generation/drawing.py", STAGES - {"train"}),
-        ("scripts/lib/tasks/form.py", STAGES),
-        ("scripts/lib/console.py", set()),
-    ],
-)
-def test_an_edit_of_the_code_reruns_what_it_concerns(
-    finished_toy, module: str, rules: set[str]
-) -> None:
-    project, _ = finished_toy
-    path = project.path / module
-    text = path.read_text()
-    path.write_text(text + "\n# An edit.\n")
-    try:
-        assert project.planned("results/toy_verified.jsonl") == rules
-    finally:
-        path.write_text(text)
 
 
 def refused(project: Project, *arguments: str) -> str:
