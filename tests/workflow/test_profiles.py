@@ -194,6 +194,14 @@ def test_gpu_models_by_one_anchor(project: Project) -> None:
     found = asked(project)
     assert {name for name, jobs in found.items() if "gpu_model" in jobs[0]} == ON_GPUS
     assert found["train"][0]["gpu_model"] == "a100"
+    # On several machines Slurm wants the model in both of its options.
+    several = re.search(r"  # (train: .*)\n", path.read_text())[1]
+    path.write_text(path.read_text().replace("train: *gpus", several))
+    training = {"gpus": 8, "nodes": 2}
+    project.configure({"student": {"training": training}})
+    student = next(job for job in asked(project)["train"] if "nodes" in job)
+    assert (student["gpu"], student["gpu_model"]) == (8, "a100")
+    assert student["slurm_extra"] == "--gpus-per-node=a100:8"
 
 
 def test_steps_that_need_the_internet_follow_the_nodes(project: Project) -> None:
