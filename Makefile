@@ -7,7 +7,7 @@ SNAKEMAKE_FLAGS ?=
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 SNAKEMAKE = $(IN_VENV) snakemake
 
-.PHONY: help doctor test check funnel report top-up estimate journal FORCE
+.PHONY: help doctor test test-conda check funnel report top-up estimate journal FORCE
 
 help:
 	@echo "make results/mbpp_verified.jsonl   ten seeds to verified samples, all set-up included"
@@ -18,6 +18,7 @@ help:
 	@echo "make funnel                        what is left after each stage, of all tasks"
 	@echo "make report                        one HTML file with all results so far (TASK=mbpp: of one)"
 	@echo "make test                          run all tests, all set-up included"
+	@echo "make test-conda                    deploy the conda environments, and run the toy task in them"
 	@echo "make check                         formatting and lint, as continuous integration does"
 
 # The flags follow the target: an option such as --configfile takes all words up to the next option.
@@ -76,9 +77,14 @@ results/report.html: report ;
 
 test: .venv/ready-dev
 	@# Three, also on two cores: many tests wait, for a cluster, a server or the end of a process.
-	$(IN_VENV) pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox
+	$(IN_VENV) pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/sandbox --ignore tests/conda
 	@# By itself: it counts the processes of a user.
 	$(IN_VENV) pytest tests/sandbox
+
+# Apart: it takes minutes, of pip.
+test-conda: .venv/ready-dev
+	$(IN_VENV) pytest tests/conda
 
 check: .venv/ready-dev
 	$(IN_VENV) ruff check .
@@ -87,15 +93,18 @@ check: .venv/ready-dev
 	$(SNAKEMAKE) --lint
 
 # Only what the locks pin and hash (envs/lock.py). What is installed and fits, a CPU build of torch for
-# one, stays.
+# one, stays; where pip is shown a CPU build, it is taken.
 INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes
 # Whether the installed torch is the CUDA build, which asks for gigabytes more.
 IS_CUDA = import sys, importlib.metadata as m; sys.exit("nvidia-" not in str(m.requires("torch")))
 
-.venv/ready: requirements.txt requirements-cuda.txt
+.venv/ready: requirements.txt requirements-cpu.txt requirements-cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11: name a newer one, make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
+	@.venv/bin/python -c '$(IS_CUDA)' 2>/dev/null \
+		|| $(INSTALL) --requirement requirements-cpu.txt 2>/dev/null \
+		|| echo "torch: no CPU build is offered, so the CUDA build"
 	$(INSTALL) --requirement requirements.txt
 	if .venv/bin/python -c '$(IS_CUDA)'; then $(INSTALL) --requirement requirements-cuda.txt; fi
 	.venv/bin/python -m pip check
@@ -107,5 +116,5 @@ IS_CUDA = import sys, importlib.metadata as m; sys.exit("nvidia-" not in str(m.r
 	@touch $@
 
 # Files that make would otherwise look for by the rule above.
-Makefile requirements.txt requirements-cuda.txt requirements-dev.txt: ;
+Makefile requirements.txt requirements-cpu.txt requirements-cuda.txt requirements-dev.txt: ;
 FORCE: ;

@@ -3,6 +3,12 @@
 # you, in a virtual environment of your own.
 set -euo pipefail
 
+# A CPU build of torch, where pip is shown one.
+python -m pip install --no-deps --require-hashes --requirement /dev/stdin <<'LOCK' || echo "torch: no CPU build is offered, so the CUDA build"
+torch==2.13.0+cpu \
+    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+LOCK
+
 python -m pip install --no-deps --require-hashes --requirement /dev/stdin <<'LOCK'
 accelerate==1.15.0 \
     --hash=sha256:97eacca0b73e45cb867dbf8c5d5d4dc32219544300e0c8992c7334dc2ef33cec
@@ -361,7 +367,6 @@ torch==2.13.0 \
     --hash=sha256:49f1ea385c754e54919408a9bb3b5a72b0b755bbe2c916c1d6f70afbec4908a2 \
     --hash=sha256:572df8be8ffb4599c88cbd6a0726f1f854f4da65d2e3c09f0e2c2283333cd6d4 \
     --hash=sha256:60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7 \
-    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b \
     --hash=sha256:796633c4cdf0fe2cdced72d8f88f22e73dbcfce83132763162f6d4bff13b820b \
     --hash=sha256:a3893dc2da0a972a8ca5d698c85a9f967559ac5f8ee1797b77408aa8734d073c \
     --hash=sha256:a3a9a21312872af8a26950b2c15680335a386a1f56ed03e780653d78b9607e9e

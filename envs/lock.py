@@ -9,7 +9,8 @@ index: the hash says what is right, wherever it comes from.
 
 torch is pinned without its local version, so that a CPU build satisfies it as well as the CUDA
 build of the package index. What only the latter needs, gigabytes, has locks of its own, which are
-installed where the installed torch asks for it.
+installed where the installed torch asks for it. requirements-cpu.txt, kept by hand, has the hashes
+of CPU builds: it is tried first, since pip prefers a build whose hash its index announces.
 """
 
 import json
@@ -32,15 +33,6 @@ TIED = ("lm_eval", "vllm")
 
 # Packages that only a CUDA build of torch needs.
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
-# CPU builds of torch, which lie in an index of their own. Add the one for your Python: pip takes
-# it, if you give it the index or the file, and checks it.
-CPU_BUILDS = {
-    ("torch", "2.13.0"): {
-        # torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl
-        "sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
-    }
-}
-
 # The oldest Python that the project runs with, and the machines that its environments are for.
 PYTHON = "3.11"
 MACHINES = ("x86_64", "aarch64")
@@ -81,6 +73,8 @@ def parse(text: str) -> Lock:
         if found := re.match(r"([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?==([^\s;\\]+)(.*)", line):
             name, version, rest = found.groups()
             pin = Pin(normal(name), version, re.findall(r"--hash=(sha256:[0-9a-f]{64})", rest))
+            # Of torch, which a script names twice, the one of the index.
+            pins.pop(pin.name, None)
             pins[pin.name] = pin
         elif pin and (found := re.match(r"\s+#\s+(?:via\s*)?(.*)", line)):
             pin.via += [needed for needed in found[1].split(", ") if needed]
@@ -107,7 +101,7 @@ def read(*names: str) -> Lock:
 # ------------------------------------------------------------------------- scripts of environments
 
 INSTALL = """\
-python -m pip install --no-deps --require-hashes --requirement /dev/stdin <<'LOCK'
+python -m pip install --no-deps --require-hashes --requirement /dev/stdin <<'LOCK'{otherwise}
 {lock}LOCK
 """
 SCRIPT = """\
@@ -116,16 +110,24 @@ SCRIPT = """\
 # you, in a virtual environment of your own.
 set -euo pipefail
 
-{install}{cuda}
+{installs}
 python -m pip check
 """
-CUDA_PART = """\
-
+# torch of a CPU, if pip finds one; all else; and gigabytes, which only the CUDA build asks for.
+INSTALLS = """\
+# A CPU build of torch, where pip is shown one.
+{cpu}
+{rest}
 # Gigabytes, which only the CUDA build of torch asks for.
 asks='import sys, importlib.metadata as m; sys.exit("nvidia-" not in str(m.requires("torch")))'
 if python -c "$asks"; then
-{install}fi
+{cuda}fi
 """
+
+
+def install(pins: Iterable[Pin], otherwise: str = "") -> str:
+    """The command that installs some pins, and what is done if it fails."""
+    return INSTALL.format(lock=render(pins, why=False), otherwise=otherwise)
 
 
 def needed(lock: Lock, names: set[str]) -> list[Pin]:
@@ -142,18 +144,19 @@ def needed(lock: Lock, names: set[str]) -> list[Pin]:
 
 def script(name: str, pins: Iterable[Pin]) -> str:
     """The script that installs the Python packages of an environment."""
-    pins = {pin.name: pin for pin in pins}
-    # A torch of its own brings its CUDA packages in any case.
-    apart = {n for n in pins if CUDA.match(n)} if name != "vllm" else set()
-    parts = [
-        INSTALL.format(
-            lock=render([pin for pin in pins.values() if (pin.name in apart) == cuda], False)
+    pins = list(pins)
+    torch = next((pin.version for pin in pins if pin.name == "torch"), None)
+    cpu = [pin for pin in read("requirements-cpu.txt").values() if pin.version == f"{torch}+cpu"]
+    if cpu:
+        installs = INSTALLS.format(
+            cpu=install(cpu, ' || echo "torch: no CPU build is offered, so the CUDA build"'),
+            rest=install(pin for pin in pins if not CUDA.match(pin.name)),
+            cuda=install(pin for pin in pins if CUDA.match(pin.name)),
         )
-        for cuda in (False, True)
-    ]
-    return SCRIPT.format(
-        name=name, install=parts[0], cuda=CUDA_PART.format(install=parts[1]) if apart else ""
-    )
+    else:
+        # Without torch, or for GPUs alone.
+        installs = install(pins)
+    return SCRIPT.format(name=name, installs=installs)
 
 
 def scripts() -> dict[Path, str]:
@@ -234,7 +237,7 @@ def hashed(pin: Pin) -> Pin:
     found = {f"sha256:{file['hashes']['sha256']}" for file in wheels or sources}
     if not found:
         sys.exit(f"error: {pin.name}=={pin.version}: the index has no file for Linux")
-    pin.hashes = sorted(found | CPU_BUILDS.get((pin.name, pin.version), set()))
+    pin.hashes = sorted(found)
     return pin
 
 

@@ -39,6 +39,17 @@ def test_a_lock_pins_everything_by_hashes_and_names_no_index(name: str) -> None:
     assert not re.search(r"index-url|find-links|trusted-host|://|file:|[a-z]\.org\b", text)
 
 
+def test_the_cpu_build_of_torch_is_of_the_version_that_is_locked() -> None:
+    (cpu,) = lock.read("requirements-cpu.txt").values()
+    torch = lock.read("requirements.txt")["torch"]
+    assert (cpu.name, cpu.version) == ("torch", f"{torch.version}+cpu")
+    assert cpu.hashes and not set(cpu.hashes) & set(torch.hashes)
+    for name in ("gpu", "lm_eval"):
+        text = (PROJECT / "envs" / f"{name}.post-deploy.sh").read_text(encoding="utf-8")
+        # First: pip leaves what is installed and fits.
+        assert text.index(f"torch=={cpu.version} ") < text.index(f"torch=={torch.version} ")
+
+
 def test_no_package_is_in_two_locks() -> None:
     names = [name for path in LOCKS for name in lock.read(path)]
     assert len(names) == len(set(names))
