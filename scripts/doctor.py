@@ -11,7 +11,6 @@ No job, no server, no request that costs, no download. The sandbox tries itself 
 
 import argparse
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -103,7 +102,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
+    try:
+        status = main()
+    except (BrokenPipeError, KeyboardInterrupt) as error:
+        # Whoever reads has gone, or does not want to wait.
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
     # Whatever is still waited for must not keep it.
     os._exit(status)

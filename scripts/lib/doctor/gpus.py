@@ -55,7 +55,7 @@ def torch() -> Finding:
         return Finding(MISSING, "torch", _last(done.stderr), "install it anew")
     name, cuda, available = done.stdout.split()[-3:]
     if cuda == "None":
-        return Finding(WARN, "torch", f"{name} is built for the CPU", "install its CUDA build")
+        return Finding(WARN, "torch", f"{name} is built for the CPU", "see docs/environments.md")
     if available != "True":
         detail = f"{name} with CUDA {cuda} sees no GPU"
         return Finding(WARN, "torch", detail, "is the driver too old for it? see nvidia-smi")
