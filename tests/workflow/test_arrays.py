@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,8 @@ def submitted(folder: Path, slurm: dict[str, str]) -> list[tuple[int, int]]:
     try:
         soon(lambda: sum(tasks for tasks, _ in calls()) == SHARDS or process.poll() is not None, 60)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return calls()
 
