@@ -321,7 +321,7 @@ def test_a_terminated_step_keeps_what_was_in_flight(step: Step) -> None:
     number = itertools.count()
     step.endpoint.latency = lambda body: 0.3 + 0.3 * (next(number) % 5)
     process = step.start(step.command())
-    while not step.endpoint.answered:
+    while not (step.endpoint.answered and step.endpoint.in_flight > 1):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=20)
