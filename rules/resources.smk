@@ -1,6 +1,8 @@
 # What each job asks for: the functions of scripts/lib/resources.py on the config of its task. Where
 # jobs run is the profile's business (profiles/slurm/).
 
+from contextlib import suppress
+
 from scripts.lib import resources as needs
 
 # How many problems a benchmark has where the config does not limit them: about as many as GSM8K's.
@@ -59,6 +61,14 @@ def over_machines(value):
     return resource
 
 
+machines = over_machines(lambda nodes, gpus: nodes)
+no_tasks_by_gpu = over_machines(lambda nodes, gpus: 0)
+started_by_srun = over_machines(lambda nodes, gpus: "srun")
+gpus_of_each_machine = over_machines(
+    lambda nodes, gpus: f"--gpus-per-node={gpus // nodes}"
+)
+
+
 def training_mb(wildcards, attempt):
     """Memory of each machine of a training."""
     found = config_of(wildcards.task)[wildcards.role]
@@ -89,10 +99,21 @@ def training_minutes(wildcards, attempt):
 
 
 @cache
+def tasks_that_load():
+    """The tasks whose files can be read: one that is not ready yet is in nobody's way."""
+    found = []
+    for name in TASKS:
+        with suppress(WorkflowError):
+            task_named(name)
+            found.append(name)
+    return found
+
+
+@cache
 def largest_of_tasks(function, attempt):
-    """The most that any task of the config needs: all shards of an array get what the first one
-    asks for, whichever task it is of."""
-    return max(function(name, attempt) for name in (*config["tasks"], TASKS[0]))
+    """The most that any task needs: all shards of an array get what the first one asks for,
+    whichever task it is of."""
+    return max(function(name, attempt) for name in tasks_that_load())
 
 
 def generating_processes(name, attempt):

@@ -28,13 +28,11 @@ rule train:
         runtime=training_minutes,
         # On several machines the job's command runs on the first of them, and scripts.launch starts
         # a task on each; by the GPUs alone Slurm might share them unevenly.
-        nodes=over_machines(lambda nodes, gpus: nodes),
-        tasks=over_machines(lambda nodes, gpus: nodes),
-        tasks_per_gpu=over_machines(lambda nodes, gpus: 0),
-        mpi=over_machines(lambda nodes, gpus: "srun"),
-        slurm_extra=over_machines(
-            lambda nodes, gpus: f"--gpus-per-node={gpus // nodes}"
-        ),
+        nodes=machines,
+        tasks=machines,
+        tasks_per_gpu=no_tasks_by_gpu,
+        mpi=started_by_srun,
+        slurm_extra=gpus_of_each_machine,
     params:
         module=as_py_module(),
         sections=form_of_role,
