@@ -25,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pip._internal.models.index import PyPI
+
 PROJECT = Path(__file__).parents[1]
 
 # Environments that hold a part of requirements.txt; those that are tied to versions of their own.
@@ -36,7 +38,8 @@ CUDA = re.compile(r"nvidia-|cuda-|triton$")
 # The oldest Python that the project runs with, and the machines that its environments are for.
 PYTHON = "3.11"
 MACHINES = ("x86_64", "aarch64")
-INDEX = os.environ.get("UV_DEFAULT_INDEX", "https://pypi.org/simple").rstrip("/")
+# The index that pip asks unless it is told otherwise, or the one that uv is told to ask.
+INDEX = os.environ.get("UV_DEFAULT_INDEX", PyPI.simple_url).rstrip("/")
 
 
 @dataclass

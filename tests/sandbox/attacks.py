@@ -2280,7 +2280,7 @@ NETWORK = [
         "network: names",
         "socket",
         address="socket.getaddrinfo('example.com', 80)",
-        old="socket.gethostbyname('pypi.org')",
+        old="socket.gethostbyname('example.org')",
     ),
     attempts(
         "network: urllib and http.client",
