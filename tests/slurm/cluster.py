@@ -7,8 +7,8 @@ each; slurmctld, munge, and slurmdbd with a MariaDB of its own. Everything lives
 /etc/slurm, /etc/munge and systemd are not touched. The one exception is a line in /etc/hosts where
 the host's name is unknown or no loopback address, taken out at the end.
 
-The kernel ends the daemons with the process that has started them, however that ends; what jobs
-leave behind then, the next `Cluster` in the same directory ends first.
+However the process ends that has brought it up: the kernel ends the daemons with it, and a process
+that waits for that ends the jobs.
 """
 
 import os
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from scripts.lib.locks import lock
 
@@ -60,17 +61,35 @@ class ClusterError(Exception):
 
 
 class Cluster:
-    """A running Slurm; `close` ends it, with all its jobs."""
+    """A running Slurm; `close` ends it, with all its jobs.
 
-    def __init__(self, directory: Path, port: int = PORT) -> None:
+    `claim` is the open file by whose lock the directory and the ports are this cluster's.
+    """
+
+    def __init__(self, directory: Path, port: int, claim: IO[bytes]) -> None:
         self.path = directory
         self.port = port
         self.environment = self.seen_from(dict(os.environ))
         self.daemons: dict[str, subprocess.Popen] = {}
+        # It hears by the end of its input that this process has ended, or is about to; the claim
+        # stays until it is done.
+        self._cleaner = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.slurm.cluster",
+                "--when-input-ends",
+                str(directory),
+            ],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            pass_fds=[claim.fileno()],
+            start_new_session=True,
+        )
         # munge wants no folder above its socket that others may write to.
         old_umask = os.umask(0o022)
         try:
-            self._end_leftovers()
+            end_leftovers(directory)
             shutil.rmtree(directory, ignore_errors=True)
             for name in ("bin", "dev", "etc", "log", "run", "spool", "state"):
                 (directory / name).mkdir(parents=True)
@@ -89,9 +108,9 @@ class Cluster:
             daemon.kill()
             daemon.wait()
         self.daemons.clear()
-        self._end_leftovers()
-        shutil.rmtree(self.path, ignore_errors=True)
-        _forget_host_name()
+        assert self._cleaner.stdin
+        self._cleaner.stdin.close()
+        self._cleaner.wait()
 
     # What tests do with it
 
@@ -134,23 +153,18 @@ class Cluster:
     def outage(self, *clients: str) -> Iterator[Path]:
         """Let clients fail as they do while their daemon cannot be reached.
 
-        The file that is given has a line for each time that one was asked for something.
+        The file that is given has a line for each command that was in vain.
         """
         asked = self.path / "log" / "outage"
         asked.touch()
-        instead = f"echo {{}} >> {asked}; echo 'error: cannot connect' >&2; exit 1"
+        instead = f'echo "$0 $*" >> {asked}; echo "error: cannot connect" >&2; exit 1'
         try:
             for name in clients:
-                self._write_client(name, instead.format(name))
+                self._write_client(name, instead)
             yield asked
         finally:
             for name in clients:
                 self._write_client(name)
-
-    def state(self, job: str) -> str:
-        """The state of a job; COMPLETING until its last process is gone."""
-        states = self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").split()
-        return states[0]
 
     def lose(self, node: str) -> None:
         """End a node's daemon, and let the controller notice at once instead of in minutes.
@@ -188,7 +202,11 @@ class Cluster:
         new.rename(self.path / "bin" / name)
 
     def _write_configuration(self) -> None:
-        directory, port, host = self.path, self.port, socket.gethostname().partition(".")[0]
+        directory, port, host = (
+            self.path,
+            self.port,
+            socket.gethostname().partition(".")[0],
+        )
         for name in CLIENTS:
             self._write_client(name)
         # slurmd wants character devices, and no plain files.
@@ -201,7 +219,13 @@ class Cluster:
             f"CPUs={NODE_CPUS} RealMemory={NODE_MEMORY_MB} {more}"
             for place, (name, more) in enumerate(NODES.items())
         )
-        values = {"dir": directory, "port": port, "dbd": port + 1, "host": host, "nodes": nodes}
+        values = {
+            "dir": directory,
+            "port": port,
+            "dbd": port + 1,
+            "host": host,
+            "nodes": nodes,
+        }
         values |= {"db": port + 6, "password": secrets.token_hex(12)}
         for name, text in CONFIGURATION.items():
             file = directory / "etc" / name
@@ -222,20 +246,39 @@ class Cluster:
         self._start_database()
         self._wait("munged", (run / "munge.socket").exists)
         self._start("slurmdbd", "-D")
-        self._wait("slurmdbd", lambda: self.run("sacctmgr", "-n", "list", "cluster") is not None)
+        self._wait(
+            "slurmdbd",
+            lambda: self.run("sacctmgr", "-n", "list", "cluster") is not None,
+        )
         self.run("sacctmgr", "-i", "-Q", "add", "cluster", "tests")
         self.run("sacctmgr", "-i", "-Q", "add", "account", "lab", "cluster=tests")
-        self.run("sacctmgr", "-i", "-Q", "add", "user", "root", "account=lab", "cluster=tests")
+        self.run(
+            "sacctmgr",
+            "-i",
+            "-Q",
+            "add",
+            "user",
+            "root",
+            "account=lab",
+            "cluster=tests",
+        )
         self._start("slurmctld", "-D", "-c")
         for node in NODES:
             (self.path / "spool" / node).mkdir()
             self._start(f"slurmd.{node}", "-D", "-N", node)
         idle = ["idle"] * len(NODES)
-        self._wait("slurmctld", lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == idle)
+        self._wait(
+            "slurmctld",
+            lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == idle,
+        )
 
     def _start_database(self) -> None:
         """Make a MariaDB and start it."""
-        data, run, shared = self.path / "mysql", self.path / "run", Path("/usr/share/mysql")
+        data, run, shared = (
+            self.path / "mysql",
+            self.path / "run",
+            Path("/usr/share/mysql"),
+        )
         data.mkdir(0o700)
         options = [
             "--no-defaults", "--user=root", f"--datadir={data}", f"--lc-messages-dir={shared}",
@@ -274,7 +317,13 @@ class Cluster:
         program = name.partition(".")[0]
         with (self.path / f"log/{name}.out.log").open("w") as log:
             self.daemons[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", shutil.which(program, path=SEARCHED), *options],
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    shutil.which(program, path=SEARCHED),
+                    *options,
+                ],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -302,36 +351,38 @@ class Cluster:
         ]
         return ClusterError("\n".join([f"{name} did not come up", *ends]))
 
-    def _end_leftovers(self) -> None:
-        """Kill the jobs of this cluster, and their keepers."""
-        # Once more for what was started meanwhile.
-        for _ in range(5):
-            pids = [
-                int(entry.name)
-                for entry in Path("/proc").iterdir()
-                if entry.name.isdigit() and self._belongs(entry)
-            ]
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if not pids:
-                return
-            time.sleep(0.1)
 
-    def _belongs(self, process: Path) -> bool:
-        """Whether a process has this cluster's clients on its PATH, or a file of it open.
+def end_leftovers(directory: Path) -> None:
+    """Kill the jobs of the cluster in a directory, and their keepers."""
+    # Once more for what was started meanwhile.
+    for _ in range(5):
+        pids = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and _belongs(entry, directory)
+        ]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not pids:
+            return
+        time.sleep(0.1)
 
-        slurmstepd writes its name over its environment, and has its node's log open.
-        """
-        if int(process.name) == os.getpid():
-            return False
-        try:
-            if f"PATH={self.path}/bin:".encode() in (process / "environ").read_bytes():
-                return True
-            opened = [os.readlink(file) for file in (process / "fd").iterdir()]
-        except OSError:
-            return False
-        return any(name.startswith(f"{self.path}/") for name in opened)
+
+def _belongs(process: Path, directory: Path) -> bool:
+    """Whether a process has a cluster's clients on its PATH, or a file of it open.
+
+    slurmstepd writes its name over its environment, and has its node's log open.
+    """
+    if int(process.name) == os.getpid():
+        return False
+    try:
+        if f"PATH={directory}/bin:".encode() in (process / "environ").read_bytes():
+            return True
+        opened = [os.readlink(file) for file in (process / "fd").iterdir()]
+    except OSError:
+        return False
+    return any(name.startswith(f"{directory}/") for name in opened)
 
 
 def _let_host_name_mean_loopback() -> None:
@@ -450,7 +501,7 @@ def own_cluster() -> Iterator[Cluster]:
         directory = Path(tempfile.gettempdir()) / f"slurm-{port}"
         with directory.with_suffix(".lock").open("wb") as file:
             if lock(file):
-                cluster = Cluster(directory, port)
+                cluster = Cluster(directory, port, file)
                 try:
                     yield cluster
                 finally:
@@ -460,7 +511,14 @@ def own_cluster() -> Iterator[Cluster]:
 
 
 def main() -> None:
-    """Bring a cluster up, and end it on Ctrl-C."""
+    """Bring a cluster up, and end it on Ctrl-C; or see to what one leaves behind."""
+    if sys.argv[1:2] == ["--when-input-ends"]:
+        directory = Path(sys.argv[2])
+        sys.stdin.buffer.read()
+        end_leftovers(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+        _forget_host_name()
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     started = time.monotonic()
     with own_cluster() as cluster:
