@@ -578,7 +578,11 @@ def test_answers_that_are_no_replies_are_counted_as_paid(tmp_path: Path, server)
     assert spent.dollars == pytest.approx(3 * 4 * PRICE.dollars(requests(1)[0].most) / 2)
 
 
-def test_a_small_batch_is_not_alone_beside_an_open_one(tmp_path: Path, server) -> None:
+@pytest.mark.parametrize("seconds", [0.05, 0.0], ids=["one by one", "all since the last look"])
+def test_a_small_batch_is_not_alone_beside_an_open_one(
+    tmp_path: Path, server, seconds: float
+) -> None:
+    server.batch_seconds = seconds
     fates = iter(["token_limit", "token_limit"])
     server.batch_fate = lambda ordinal: "completed" if ordinal == 0 else next(fates, "completed")
     report = submit(batch_run(server, most_requests=5), tmp_path, requests(11))

@@ -123,6 +123,7 @@ class _BatchRun:
         self._most_requests, self._one_at_a_time = client.most_requests, False
         self._errors: dict[str, tuple[Meaning, str]] = {}
         self._open: dict[str, _OpenBatch] = {}
+        self._in_queue: set[str] = set()
         # Batches that are not looked at any more.
         self._set_aside: set[str] = set()
         # Keys of requests in batches of which nobody knows yet whether they were created.
@@ -366,6 +367,8 @@ class _BatchRun:
     def _look(self) -> bool:
         """Ask after every open batch; whether one of them has ended."""
         ended = False
+        # A batch was refused for those that were in the queue then, one of which may have ended since.
+        self._in_queue = self._taking_room()
         for one in list(self._open.values()):
             with self._later(one.state):
                 ended |= self._look_at(one)
@@ -485,7 +488,7 @@ class _BatchRun:
                 "was paid for it): mend that, or set label.client.mode: live"
             )
         if too_many:
-            self._make_smaller(len(held), self._is_alone())
+            self._make_smaller(len(held), alone=self._in_queue <= {state.input_name})
         for key in [key for key in held if key in wanted]:
             unknown = (Meaning.PASSING, f"batch {batch.status}")
             meaning, message = self._errors.pop(key, unknown)
@@ -496,10 +499,10 @@ class _BatchRun:
             elif self._tries[key] >= self._client.attempts:
                 self._fail(held[key], "unanswered", message)
 
-    def _is_alone(self) -> bool:
-        """Whether no other batch is known that takes room in the account's queue."""
+    def _taking_room(self) -> set[str]:
+        """The known batches that take room in the account's queue."""
         here = self._files.uncollected_at(self._api.base_url)
-        return all(one.input_name in self._set_aside for one in here)
+        return {one.input_name for one in here} - self._set_aside
 
     def _make_smaller(self, refused: int, alone: bool) -> None:
         """Go on with one batch at a time; with smaller ones if this one was alone in the queue."""
