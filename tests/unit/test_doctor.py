@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.doctor import look_at_all, main
+from scripts.doctor import look, look_at_all, main
 from scripts.lib.doctor import MISSING, OK, WARN, Finding
 from scripts.lib.doctor import disk as disks
 from scripts.lib.doctor.disk import room, wants
@@ -180,12 +180,38 @@ def test_a_dead_endpoint_and_a_missing_key_are_told_apart(
     assert said(found, MISSING, "http://127.0.0.1:9/v1 does not answer", "refused")
 
 
-def test_a_password_in_the_address_is_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:hidden-word@127.0.0.1:9/v1",
+        # Without a port, a client may take the password for one.
+        "http://me:hidden-word@127.0.0.1/v1",
+        "http://me:hidden-word/@127.0.0.1/v1",
+        "http://[me:hidden-word@127.0.0.1/v1",
+        "http://127.0.0.1:9/v1?key=hidden-word",
+        "http://127.0.0.1:9/v1#hidden-word",
+        "me:hidden-word@127.0.0.1:9/v1",
+    ],
+)
+def test_a_secret_in_an_address_is_not_shown(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:hidden-word@127.0.0.1:9/v1")
-    assert "hidden-word" not in "\n".join(map(str, endpoint(labelled(tmp_path))))
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    findings = look("endpoint", lambda: endpoint(labelled(tmp_path)))
+    findings += look("hub", lambda: hub(with_model(tmp_path)))
+    assert said(findings, MISSING, "127.0.0.1", "does not answer")
+    assert "hidden-word" not in "\n".join(map(str, findings))
+
+
+def test_an_endpoint_is_looked_at_without_the_password_of_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer(keys={KEY: KeyState()}) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("//", "//me:hidden-word@"))
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert said(endpoint(labelled(tmp_path)), OK, "answers to 1 of 1 keys")
 
 
 def test_a_redirection_does_not_carry_the_key_away(
@@ -252,6 +278,23 @@ def test_a_model_is_in_the_cache_or_can_be_had_or_not(
     # A download that was cut off has left the small files.
     next(tmp_path.rglob("*.safetensors")).unlink()
     assert said(list(hub(with_model(tmp_path))), MISSING, MODEL)
+
+
+def test_a_token_is_sent_stripped_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with web(lambda path: (200, {})) as (url, asked):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("HF_TOKEN", "hf_hidden\n")
+        assert said(list(hub(with_model(tmp_path))), OK, MODEL)
+        assert asked[0].endswith("Bearer hf_hidden")
+        asked.clear()
+        for token in ("hf_hidden\nword", "hf_hidden word", "hf_hidden\u00e9"):
+            monkeypatch.setenv("HF_TOKEN", token)
+            found = list(hub(with_model(tmp_path)))
+            assert said(found, MISSING, MODEL, "mend HF_TOKEN")
+            assert "hidden" not in "\n".join(map(str, found))
+        assert not any("Bearer" in one for one in asked)
 
 
 def test_a_model_must_be_there_before_jobs_without_a_network_want_it(

@@ -80,7 +80,11 @@ def model(name: str, embedded: dict[str, Any], nodes_online: bool) -> Finding:
 
 def on_hub(name: str) -> Finding:
     """Whether the hub would give a model away, asked for the headers of one small file."""
-    token = os.environ.get("HF_TOKEN") or _token_file()
+    # A line break at its end is left out by the hub's client, too.
+    token = (os.environ.get("HF_TOKEN") or _token_file()).strip()
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        detail = "the hub's token holds a character that no token has"
+        return Finding(MISSING, "model", detail, "mend HF_TOKEN, or hf auth login")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{hub_url()}/{name}/resolve/main/config.json"
     try:
@@ -178,4 +182,4 @@ def is_offline() -> str:
 
 def _token_file() -> str:
     path = Path(os.environ.get("HF_TOKEN_PATH") or cache().parent / "token")
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
