@@ -367,7 +367,7 @@ class _BatchRun:
     def _look(self) -> bool:
         """Ask after every open batch; whether one of them has ended."""
         ended = False
-        # A batch was refused for those that were in the queue then, one of which may have ended since.
+        # One was refused for those that were in the queue then, some of which may have ended since.
         self._in_queue = self._taking_room()
         for one in list(self._open.values()):
             with self._later(one.state):
