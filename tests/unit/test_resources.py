@@ -2,14 +2,17 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.lib import resources
 
+PROJECT = Path(__file__).parents[2]
 HOUR, DAY = 60, 24 * 60
 METHODS = st.sampled_from(["lora", "qlora", "full"])
 SIZES = st.floats(1e7, 2e11)
@@ -89,6 +92,18 @@ def test_the_weights_of_all_files_are_counted_and_no_more(tmp_path: Path) -> Non
 )
 def test_gpus_of_known_models(billions: float, method: str, memory: float, gpus: int) -> None:
     assert resources.training_gpus(billions * 1e9, method, memory) == gpus
+
+
+def test_the_documented_training_on_several_machines_fits() -> None:
+    page = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    role = yaml.safe_load(re.search(r"^student: \{.*nodes: .*\}$", page, re.MULTILINE)[0])[
+        "student"
+    ]
+    partitions = (PROJECT / "profiles" / "slurm" / "partitions.yaml").read_text(encoding="utf-8")
+    most = max(one.get("max_gpu", 0) for one in yaml.safe_load(partitions)["partitions"].values())
+    training, parameters = role["training"], resources.parameters_by_name(role["model"])
+    needed = resources.training_gpus(parameters, training["method"], 80)
+    assert needed <= training["gpus"] <= most
 
 
 @given(SIZES, METHODS, st.floats(8, 200))
