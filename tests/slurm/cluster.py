@@ -56,6 +56,14 @@ def missing() -> str | None:
     return None
 
 
+def looks_for_cgroups(said: str) -> bool:
+    """Whether slurmd wants cgroups unless it is told not to, which it does from 23.11 on, by what
+    `slurmd -V` says: "slurm 23.11.4", of Debian "slurm-wlm 22.05.8".
+    """
+    year, month = re.search(r" (\d+)\.(\d+)", said).groups()
+    return (int(year), int(month)) >= (23, 11)
+
+
 class ClusterError(Exception):
     """A daemon that did not come up, with the ends of all logs."""
 
@@ -231,8 +239,7 @@ class Cluster:
             file = directory / "etc" / name
             file.touch(0o600 if "{password}" in text else 0o644)
             file.write_text(text.format(**values))
-        if not re.search(r" (22\.|23\.02)", self.run("slurmd", "-V")):
-            # From 23.11 on slurmd looks for cgroups unless it is told not to.
+        if looks_for_cgroups(self.run("slurmd", "-V")):
             (directory / "etc/cgroup.conf").write_text("CgroupPlugin=disabled\n")
 
     def _start_all(self) -> None:
