@@ -1796,7 +1796,7 @@ def f(x):
 
 TO_WRITE = """
 / /usr /usr/bin /usr/lib /etc /dev /proc /sys /var /var/tmp /run /home /root /opt /srv /mnt /boot
-/work @DIRECTORY@
+/data @DIRECTORY@
 """
 TO_READ = """
 /etc/passwd /etc/shadow /etc/hosts /etc/hostname /root/.bashrc /root/.ssh/id_rsa /var/log/syslog
