@@ -1,4 +1,5 @@
-# What the rules share: the validated config, the tasks, and the only functions of the workflow.
+# What the rules share: the validated config, the tasks, and the functions of the workflow; those
+# that say what jobs ask for are in resources.smk.
 
 import copy
 import gc

@@ -64,7 +64,7 @@ use rule label_instructions as estimate_labels with:
     resources:
         gpu=0,
         api=0,
-        mem_mb=growing(8000),
+        mem_mb=estimating_mb,
         runtime=growing_time(60),
     params:
         estimate="--estimate",

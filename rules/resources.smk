@@ -21,8 +21,8 @@ def stays_here(remote=True):
 
 
 def growing(amount):
-    """A number of MB that grows with the attempt."""
-    return lambda wildcards, attempt: needs.grown(amount, attempt)
+    """A number of MB that grows with the attempt, up to the most that a job may ask for."""
+    return lambda wildcards, attempt: needs.grown(amount, attempt, most_mb())
 
 
 def growing_time(minutes):
@@ -33,6 +33,11 @@ def growing_time(minutes):
 def most_minutes():
     """The most minutes that a job may ask for."""
     return int(60 * config["cluster"]["max_hours"])
+
+
+def most_mb():
+    """The most memory that a job may ask for on a machine, in MB."""
+    return int(1000 * config["cluster"]["max_mem_gb"])
 
 
 def gpus_of_training(name, role):
@@ -73,7 +78,7 @@ def training_mb(wildcards, attempt):
     """Memory of each machine of a training."""
     found = config_of(wildcards.task)[wildcards.role]
     training, gpus = found["training"], gpus_of_target(wildcards)
-    return needs.training_mb(
+    needed = needs.training_mb(
         parameters(found["model"]),
         training["method"],
         max(1, gpus // training["nodes"]),
@@ -81,6 +86,7 @@ def training_mb(wildcards, attempt):
         gpus == 0,
         attempt,
     )
+    return min(needed, most_mb())
 
 
 def training_minutes(wildcards, attempt):
@@ -121,14 +127,16 @@ def generating_processes(name, attempt):
     return config_of(name)["sampling"]["processes"]
 
 
+def loading_mb(model, processes, attempt):
+    """Memory of processes that load a model of the config each."""
+    return min(needs.sampling_mb(parameters(model), processes, attempt), most_mb())
+
+
 def generating_mb(name, attempt):
     """Memory to sample a shard of a task."""
     found = config_of(name)
-    return needs.sampling_mb(
-        parameters(found["generator"]["model"]),
-        found["sampling"]["processes"],
-        attempt,
-    )
+    processes = found["sampling"]["processes"]
+    return loading_mb(found["generator"]["model"], processes, attempt)
 
 
 def generating_minutes(name, attempt):
@@ -153,11 +161,15 @@ def of_a_shard(function):
 
 
 def responding_mb(wildcards, attempt):
-    """Memory to respond to a benchmark, or to evaluate with the lm-evaluation-harness."""
+    """Memory to respond to a benchmark."""
     found = config_of(wildcards.task)
-    return needs.sampling_mb(
-        parameters(found["student"]["model"]), found["sampling"]["processes"], attempt
-    )
+    processes = found["sampling"]["processes"]
+    return loading_mb(found["student"]["model"], processes, attempt)
+
+
+def harness_mb(wildcards, attempt):
+    """Memory of the lm-evaluation-harness, which is one process."""
+    return loading_mb(setting("student/model")(wildcards), 1, attempt)
 
 
 def responding_minutes(wildcards, attempt):
@@ -176,11 +188,17 @@ def responding_minutes(wildcards, attempt):
 
 
 def labelling_mb(wildcards, attempt):
-    """Memory to label: of the server on this machine, or of the client alone."""
-    if not labels_locally():
-        return needs.grown(8000, attempt)
+    """Memory to label: of the client, and of the server where it is on the same machine."""
     model = config_of(wildcards.task)["label"]["model"]
-    return needs.sampling_mb(parameters(model), 1, attempt)
+    server = parameters(model) if labels_locally() else None
+    needed = needs.labelling_mb(replies_of(wildcards), server, attempt)
+    return min(needed, most_mb())
+
+
+def estimating_mb(wildcards, attempt):
+    """Memory to estimate what labels will cost: the client's."""
+    needed = needs.labelling_mb(replies_of(wildcards), None, attempt)
+    return min(needed, most_mb())
 
 
 def labelling_minutes(wildcards, attempt):
@@ -210,7 +228,7 @@ def instructions_of(wildcards):
 
 def filtering_mb(wildcards, attempt):
     """Memory to filter a task's instructions."""
-    return needs.filtering_mb(instructions_of(wildcards), attempt)
+    return min(needs.filtering_mb(instructions_of(wildcards), attempt), most_mb())
 
 
 def filtering_minutes(wildcards, attempt):
@@ -226,7 +244,8 @@ def replies_of(wildcards):
 def verifying_mb(wildcards, threads, attempt):
     """Memory to verify a task's replies."""
     memory = setting("verification/memory_mb")(wildcards)
-    return needs.judging_mb(replies_of(wildcards), threads, memory, attempt)
+    needed = needs.judging_mb(replies_of(wildcards), threads, memory, attempt)
+    return min(needed, most_mb())
 
 
 def verifying_minutes(wildcards, threads, attempt):
@@ -250,7 +269,8 @@ def evaluated_responses(wildcards):
 def evaluating_mb(wildcards, threads, attempt):
     """Memory to judge a model's responses."""
     memory = setting("verification/memory_mb")(wildcards)
-    return needs.judging_mb(evaluated_responses(wildcards), threads, memory, attempt)
+    responses = evaluated_responses(wildcards)
+    return min(needs.judging_mb(responses, threads, memory, attempt), most_mb())
 
 
 def evaluating_minutes(wildcards, threads, attempt):

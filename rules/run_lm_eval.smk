@@ -21,7 +21,7 @@ rule run_lm_eval:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=responding_mb,
+        mem_mb=harness_mb,
         runtime=growing_time(720),
     params:
         module=as_py_module(),

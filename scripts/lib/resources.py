@@ -60,12 +60,18 @@ MARGIN = 2.0
 
 # The sentence encoder and what it holds.
 ENCODER_MB = 6000
-# An instruction in the filter: its embedding in float32 twice (768 numbers), its text, its n-grams.
+# An instruction in the filter: its embedding in float32 twice, its text, its n-grams. 5,500 bytes
+# measured with 384 numbers (docs/scale.md), thus 8,600 with the 768 of the paper's encoder, of
+# which this is 1.4 times.
 INSTRUCTION_BYTES = 12_000
 # A sentence encoder's texts a second on eight cores, the paper's (all-mpnet-base-v2).
 ENCODES = 50.0
-# A reply with all its records, verdicts and reasons in memory.
-REPLY_BYTES = 20_000
+# A reply in memory: with its verdict and records where it is judged, with its line of the journal's
+# index where it is asked for. Half as much again as the 3,700 and 4,000 bytes of docs/scale.md.
+JUDGED_BYTES = 5_600
+LABELLED_BYTES = 6_000
+# The step that asks for replies, beside those: 90 MB measured, and batches' files of 200 MB.
+CLIENT_MB = 1000
 # The step itself beside the programs that it runs.
 JUDGE_MB = 3000
 
@@ -203,10 +209,18 @@ def filtering_minutes(instructions: int, attempt: int, most: int) -> int:
     return _minutes(instructions / ENCODES, attempt, most)
 
 
+def labelling_mb(replies: int, server: float | None, attempt: int) -> int:
+    """Memory to ask for replies: of a remote endpoint, or of a server with `server` parameters that
+    runs beside."""
+    served = 0.0 if server is None else PROCESS_MB + LOADING * 2 * server / 1e6
+    asking = CLIENT_MB + replies * LABELLED_BYTES / 1e6
+    return _megabytes(SNAKEMAKE_MB + served + asking, attempt)
+
+
 def judging_mb(replies: int, workers: int, memory_mb: int, attempt: int) -> int:
     """Memory to judge replies, of which `workers` run code at a time, each in up to `memory_mb`."""
     programs = workers * (memory_mb + 100)
-    return _megabytes(SNAKEMAKE_MB + JUDGE_MB + programs + replies * REPLY_BYTES / 1e6, attempt)
+    return _megabytes(SNAKEMAKE_MB + JUDGE_MB + programs + replies * JUDGED_BYTES / 1e6, attempt)
 
 
 def judging_minutes(runs: int, workers: int, timeout: float, attempt: int, most: int) -> int:

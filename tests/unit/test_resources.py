@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from bench.scale import Numbers, Scale
 from scripts.lib import resources
 
 PROJECT = Path(__file__).parents[2]
@@ -223,3 +224,21 @@ def test_steps_without_a_model_ask_by_rows_workers_and_attempt(
         resources.judging_minutes(rows, workers, 3, attempt, DAY),
     ):
         assert resources.START_MINUTES <= minutes <= DAY
+
+
+def test_memory_of_a_million_rows_covers_what_was_measured_and_not_ten_times_it() -> None:
+    million = Scale(1e6, Numbers()).figures()
+    # The rules count what is sampled, not what a filter will leave.
+    sampled = int(million["instructions sampled"][0])
+    replies = int(sampled * Numbers().replies)
+    asked = {
+        "filter": resources.filtering_mb(sampled, 1),
+        "label": resources.labelling_mb(replies, None, 1),
+        "verify": resources.judging_mb(replies, 8, 512, 1),
+    }
+    for step, megabytes in asked.items():
+        measured = 1000 * million[f"{step}, memory"][0]
+        assert 1.3 * measured < megabytes < 3.5 * measured, step
+    # A server on the same machine, with 13 billion weights, comes on top of it.
+    served = resources.labelling_mb(replies, 13e9, 1)
+    assert served >= asked["label"] + 26_000

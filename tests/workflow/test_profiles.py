@@ -148,7 +148,7 @@ def test_the_paper_asks_for_what_13_billion_weights_need(project: Project) -> No
     assert 31 < generator < 120 < student < 720
     assert {(job["gpu"], job["mem_mb"]) for job in found["generate_instructions"]} == {(1, 37000)}
     assert found["label_instructions"] == [
-        {**found["label_instructions"][0], "gpu": 0, "api": 1, "mem_mb": 8000, "runtime": 720}
+        {**found["label_instructions"][0], "gpu": 0, "api": 1, "mem_mb": 2000, "runtime": 720}
     ]
     assert found["estimate_labels"][0]["api"] == 0
     # No job asks for more than the longest partition gives.
@@ -186,6 +186,27 @@ def test_arrays_ask_for_the_most_that_any_task_needs(project: Project) -> None:
     shards = found["generate_instructions"]
     assert len({(job["gpu"], job["mem_mb"], job["runtime"]) for job in shards}) == 1
     assert shards[0]["gpu"] == 2 and shards[0]["mem_mb"] > 2 * 140_000
+
+
+def test_memory_is_asked_for_by_rows_and_processes_up_to_the_cap(project: Project) -> None:
+    rows = {"target_rows": 1_000_000, "margin": 3, "shard_size": 100_000, "processes": 2}
+    config = {
+        "sampling": rows,
+        "label": {"endpoint": "openai", "model": "m", "replies": 3},
+        "student": {"model": "x/y-13b"},
+        "cluster": {"nodes_online": True},
+    }
+    project.configure(config)
+    found = asked(project)
+    # 24.8 GB measured of the replies that a filter leaves, 36 of all (docs/scale.md).
+    for name in (*LABELLING, "verify_samples"):
+        assert 36_000 < found[name][0]["mem_mb"] < 75_000
+    # The harness is one process, responses come from two.
+    (harness,) = found["run_lm_eval"]
+    assert 2 * harness["mem_mb"] - 2000 <= found["respond_to_problems"][0]["mem_mb"]
+    config["cluster"]["max_mem_gb"] = 7
+    project.configure(config)
+    assert max(job["mem_mb"] for jobs in asked(project).values() for job in jobs) == 7000
 
 
 def test_gpu_models_by_one_anchor(project: Project) -> None:

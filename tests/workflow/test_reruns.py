@@ -93,7 +93,8 @@ OTHER_VALUES: dict[str, Any] = {
     "quality.max_texts": 100,
     "lm_eval": {"limit": 3, "batch_size": 1, "num_fewshot": 1},
     "study": {"seeds": [1, 2], "rows": 50, "min_rows": 2, "seed_replies": 3, "epochs": [1, 2]},
-    "cluster": {"nodes_online": True, "gpu_memory_gb": 40, "max_hours": 5},
+    "cluster": {"nodes_online": True, "gpu_memory_gb": 40, "max_hours": 5,
+                "max_mem_gb": 64},
 }  # fmt: skip
 
 # Keys that mean something for a certain task alone.
