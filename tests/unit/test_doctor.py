@@ -340,14 +340,16 @@ def no_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def cluster(folder: Path, accounting: str = "accounting_storage/slurmdbd") -> None:
+def cluster(folder: Path, accounting: str = "accounting_storage/slurmdbd", age: int = 300) -> None:
     """The answers of a Slurm with two partitions, as Slurm 22.05 writes them."""
     program(folder, "sbatch", "exit 9")
     program(folder, "squeue", "exit 9")
     program(folder, "scancel", "exit 9")
-    program(folder, "sacct", "exit 0")
+    works = "slurmdbd" in accounting
+    disabled = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+    program(folder, "sacct", "exit 0" if works else disabled)
     ping = "Slurmctld(primary) at head is UP"
-    config = f"AccountingStorageType   = {accounting}"
+    config = f"AccountingStorageType   = {accounting}\nMinJobAge               = {age} sec"
     program(folder, "scontrol", f'[ "$1" = ping ] && echo "{ping}" || echo "{config}"')
     program(folder, "sinfo", 'printf "cpu|2:00:00|(null)\\ngpu|1-00:00:00|gpu:a100:2(S:0-1)\\n"')
 
@@ -379,10 +381,32 @@ def test_sacct_without_accounting_would_hang(
 ) -> None:
     cluster(no_slurm, accounting)
     assert said(slurm(setup_of({}, tmp_path, PROFILE)), MISSING, "accounting is off", "squeue")
-    with_squeue = {**PROFILE, "slurm-status-command": "squeue"}
-    assert said(slurm(setup_of({}, tmp_path, with_squeue)), OK, "job states by squeue")
     without = {name: value for name, value in PROFILE.items() if "status" not in name}
     assert said(slurm(setup_of({}, tmp_path, without)), MISSING, "its default hangs")
+
+
+@pytest.mark.parametrize(
+    ("age", "sacct", "state", "words"),
+    [
+        (300, "works", OK, "job states by squeue"),
+        (120, "absent", OK, "job states by squeue"),
+        (300, "fails", WARN, "a sacct that fails: an outage may hang Snakemake"),
+        # The executor then takes sacct, whatever the profile says.
+        (119, "works", WARN, "119 s (MinJobAge): Snakemake takes sacct (set it to sacct)"),
+        (119, "fails", MISSING, "Snakemake takes sacct, which fails, and would hang"),
+        (2, "absent", WARN, "knows ended jobs for 2 s (MinJobAge) (ask your site for 120"),
+    ],
+)
+def test_squeue_is_asked_only_where_it_remembers_or_there_is_no_sacct(
+    age: int, sacct: str, state: str, words: str, no_slurm: Path, tmp_path: Path
+) -> None:
+    storage = "slurmdbd" if sacct == "works" else "none"
+    cluster(no_slurm, f"accounting_storage/{storage}", age)
+    if sacct == "absent":
+        (no_slurm / "sacct").unlink()
+    found = slurm(setup_of({}, tmp_path, {**PROFILE, "slurm-status-command": "squeue"}))
+    assert said(found, state, words)
+    assert {one.state for one in found} == {OK, state}
 
 
 def test_partitions_gpus_and_times_that_are_not_there_are_named(

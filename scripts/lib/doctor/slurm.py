@@ -12,6 +12,10 @@ from scripts.lib.doctor.setup import Setup
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 ACCOUNTING = re.compile(r"^AccountingStorageType\s*=\s*(\S*)", re.MULTILINE)
+AGE = re.compile(r"^MinJobAge\s*=\s*(\d+)", re.MULTILINE)
+# For so many seconds the executor (2.8.0) wants ended jobs to be known to squeue: three times the
+# seconds between its questions. Else it takes sacct, whatever the profile says.
+LEAST_AGE = 120
 PROFILE = "profiles/slurm"
 # In minutes.
 UNITS = {"d": 1440, "h": 60, "m": 1, "s": 1 / 60}
@@ -66,7 +70,8 @@ def _ask(*command: str) -> str:
 
 def _accounting(profile: dict[str, Any]) -> Finding:
     """Whether job states can be asked for in the way that the profile names."""
-    found = ACCOUNTING.search(_ask("scontrol", "show", "config"))
+    config = _ask("scontrol", "show", "config")
+    found = ACCOUNTING.search(config)
     on = bool(found) and "slurmdbd" in found[1]
     command = profile.get("slurm-status-command")
     key = "slurm-status-command in the profile"
@@ -74,15 +79,49 @@ def _accounting(profile: dict[str, Any]) -> Finding:
         remedy = f"name it: {'sacct' if on else 'squeue'}"
         return Finding(MISSING, "slurm", f"no {key}: its default hangs without accounting", remedy)
     if command == "squeue":
-        return Finding(OK, "slurm", "job states by squeue")
+        return _squeue(config)
     if not on:
         detail = f"accounting is off here and {key} is {command}: Snakemake would hang"
         return Finding(MISSING, "slurm", detail, "set it to squeue")
     try:
-        _ask("sacct", "--noheader", "--allocations", "--starttime=now")
+        _ask_sacct()
     except Unanswered as error:
         return Finding(MISSING, "slurm", str(error), f"set {key} to squeue")
     return Finding(OK, "slurm", "job states by sacct, accounting is on")
+
+
+def _ask_sacct() -> None:
+    """Raises `Unanswered` where sacct tells no job states."""
+    _ask("sacct", "--noheader", "--allocations", "--starttime=now")
+
+
+def _squeue(config: str) -> Finding:
+    """Whether squeue can tell job states, and is what the executor asks.
+
+    Where ended jobs are soon forgotten, or the controller does not answer, the executor takes sacct
+    if there is one. If that fails it forgets all its jobs, and waits for them.
+    """
+    age = AGE.search(config)
+    known = int(age[1]) if age else None
+    soon = known is not None and known < LEAST_AGE
+    detail = f"job states by squeue, which knows ended jobs for {known} s (MinJobAge)"
+    raise_it = f"ask your site for {LEAST_AGE} or more"
+    if shutil.which("sacct") is None:
+        if soon:
+            remedy = f"{raise_it}: Snakemake waits for ever for those it misses"
+            return Finding(WARN, "slurm", detail, remedy)
+        return Finding(OK, "slurm", "job states by squeue")
+    try:
+        _ask_sacct()
+    except Unanswered:
+        if soon:
+            detail += ": Snakemake takes sacct, which fails, and would hang"
+            return Finding(MISSING, "slurm", detail, raise_it)
+        detail = "job states by squeue, and a sacct that fails: an outage may hang Snakemake"
+        return Finding(WARN, "slurm", detail, "docs/cluster.md, 'While it runs', has a remedy")
+    if soon:
+        return Finding(WARN, "slurm", f"{detail}: Snakemake takes sacct", "set it to sacct")
+    return Finding(OK, "slurm", "job states by squeue")
 
 
 def _partitions(profile: dict[str, Any]) -> list[Finding]:
