@@ -11,14 +11,20 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 
-from scripts.lib.completions.settings import check_client
-from scripts.lib.dataset_rows import dataset_name, names_of_datasets
+from scripts.lib.config_checks import (
+    CONFIG_SCHEMA,
+    check_names_of_datasets,
+    check_names_of_tasks,
+    config_of_task,
+    gpus_asked,
+    lay_over,
+)
+from scripts.lib.dataset_rows import dataset_name
 from scripts.lib.errors import UserError
 from scripts.lib.funnel import UNVERIFIED
 from scripts.lib.harness import check_tasks
-from scripts.lib.resources import parameters_of, training_gpus
+from scripts.lib.resources import parameters_of
 from scripts.lib.schema import check_against_schema
 from scripts.lib.seeds import load_seed_file, seed_source
 from scripts.lib.shards import shards_for, topped_up_shards
@@ -130,8 +136,6 @@ def checked(check, *arguments):
 if workflow.is_main_process:
     clear_stale_lock(Path(".snakemake"))
 
-CONFIG_SCHEMA = Path("schemas/config.schema.yaml")
-
 checked(check_against_schema, config, CONFIG_SCHEMA, "config.yaml")
 
 
@@ -167,35 +171,10 @@ def parameters(model):
     return parameters_of(model, model_path(model))
 
 
-def gpus_asked(model, training):
+def gpus_shared(model, training):
     """How many GPUs a training has, on all of its machines."""
-    if training["gpus"] != "auto":
-        return training["gpus"]
     memory = config["cluster"]["gpu_memory_gb"]
-    needed = training_gpus(parameters(model), training["method"], memory)
-    return max(needed, training["nodes"])
-
-
-def check_gpus(model, training, key):
-    """Raise `WorkflowError` where a training cannot be shared by its GPUs as the config says."""
-    nodes = training["nodes"]
-    if training["gpus"] == "auto" and training["parallel"] != "fsdp":
-        raise WorkflowError(
-            f"{key}.gpus': auto counts the GPUs that weights are spread over: set "
-            "'parallel: fsdp', or a number of GPUs"
-        )
-    gpus = gpus_asked(model, training)
-    if nodes > 1 and (gpus < nodes or gpus % nodes):
-        raise WorkflowError(
-            f"{key}.nodes': {gpus} GPUs cannot be shared evenly by {nodes} machines: 'gpus' "
-            "are those of all machines together: set it to a multiple"
-        )
-    shares = max(1, gpus) * training["accumulation"]
-    if training["batch_size"] < shares:
-        raise WorkflowError(
-            f"{key}.batch_size': {training['batch_size']} examples cannot be shared by "
-            f"gpus x accumulation, {shares}: raise it, or lower those"
-        )
+    return gpus_asked(model, training, memory, parameters)
 
 
 @cache
@@ -204,67 +183,14 @@ def config_of(name):
     run = Run.named(name)
     if run.cell:
         merged = copy.deepcopy(config_of(run.task))
-        update_config(merged, run.overrides(values_of(run), merged["study"]))
-        return merged
-    own = config["tasks"].get(name, {})
-    for section, key in (("label", "endpoint"), ("sampling", "engine")):
-        if key in own.get(section, {}):
-            raise WorkflowError(
-                f"config.yaml: key 'tasks.{name}.{section}.{key}': is the same for all tasks: "
-                f"set '{section}.{key}'"
-            )
-    merged = copy.deepcopy(
-        {key: value for key, value in config.items() if key != "tasks"}
-    )
-    update_config(merged, own)
-    source = f"config.yaml with tasks.{name}"
-    checked(check_against_schema, merged, CONFIG_SCHEMA, source)
-    if not labels_locally():
-        checked(check_client, merged["label"]["client"], source)
-    verification, replies = merged["verification"], merged["label"]["replies"]
-    if verification["method"] == "agreement" and verification["support"] > replies:
-        raise WorkflowError(
-            f"{source}: key 'verification.support': {verification['support']} replies cannot "
-            f"agree where there are {replies}: raise 'label.replies'"
-        )
-    evaluation = merged["evaluation"]
-    if (most := max(evaluation["k"])) > evaluation["samples"] > 0:
-        raise WorkflowError(
-            f"{source}: key 'evaluation.k': pass@{most} cannot be told from "
-            f"{evaluation['samples']} samples: raise 'evaluation.samples', or lower it"
-        )
-    for role in ("generator", "student"):
-        section = merged[role]
-        key = f"{source}: key '{role}.training"
-        check_gpus(section["model"], section["training"], key)
-    if (
-        verification["sandbox"]["level"] == "none"
-        and not verification["sandbox"]["accept_risk"]
-    ):
-        raise WorkflowError(
-            f"{source}: key 'verification.sandbox.level': none runs a model's code without "
-            "isolation: set 'verification.sandbox.accept_risk: true' as well, or another level"
-        )
-    return merged
+        return lay_over(merged, run.overrides(values_of(run), merged["study"]))
+    return checked(config_of_task, config, name, parameters)
 
 
+checked(check_names_of_tasks, config, TASKS)
 for name in config["tasks"]:
-    if name not in TASKS:
-        raise WorkflowError(
-            f"config.yaml: key 'tasks.{name}': there is no tasks/{name}.yaml: mend the name"
-        )
     config_of(name)
-
-
-known = {
-    dataset for name in TASKS for dataset in names_of_datasets(task_named(name).spec)
-}
-for name in config["datasets"]:
-    if name not in known:
-        raise WorkflowError(
-            f"config.yaml: key 'datasets.{name}': no task asks for it: the names are "
-            + ", ".join(sorted(known))
-        )
+checked(check_names_of_datasets, config, [task_named(name).spec for name in TASKS])
 
 
 def setting(path):

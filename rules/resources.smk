@@ -43,7 +43,7 @@ def most_mb():
 def gpus_of_training(name, role):
     """How many GPUs a role's training has, on all of its machines."""
     section = config_of(name)[role]
-    return gpus_asked(section["model"], section["training"])
+    return gpus_shared(section["model"], section["training"])
 
 
 def gpus_of_role(role):

@@ -40,7 +40,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
-    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--config", "-C", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--workflow-profile", "--profile", type=Path)
     parser.add_argument("--task", action="append", default=[], help="one of tasks/; default: all")
     return parser.parse_known_args(argv)[0]

@@ -609,6 +609,52 @@ def test_a_config_that_cannot_be_used_is_missing(
     assert message in capsys.readouterr().out
 
 
+# What the schema allows and the plan refuses.
+REFUSED = {
+    "training.gpus': auto counts the GPUs": {
+        "student": {"training": {"gpus": "auto", "parallel": "ddp"}}
+    },
+    "examples cannot be shared by gpus x accumulation": {"student": {"training": {"gpus": 16}}},
+    "9 replies cannot agree where there are 3": {
+        "verification": {"method": "agreement", "support": 9}
+    },
+    "pass@10 cannot be told from 5 samples": {"evaluation": {"samples": 5}},
+    "key 'tasks.nope': there is no tasks/nope.yaml": {"tasks": {"nope": {}}},
+    "is the same for all tasks": {"tasks": {"gsm8k": {"label": {"endpoint": "local"}}}},
+    "'replys' was unexpected": {"tasks": {"gsm8k": {"label": {"replys": 3}}}},
+    "key 'datasets.a/b:test': no task asks for it": {"datasets": {"a/b:test": "copy.jsonl"}},
+    "without isolation: set": {"verification": {"sandbox": {"level": "none"}}},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_the_plan_refuses_is_missing(
+    message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = tmp_path / "my.json"
+    overlay.write_text(json.dumps(REFUSED[message]), encoding="utf-8")
+    assert main(["--task", "mbpp", "--configfile", str(overlay)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("missing  config:") and message in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("option", ["--config", "-C"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=x"], "key 'seed': 'x' is not of type 'integer'"),
+        # Snakemake leaves numbers within a mapping as texts.
+        (["seed=1", "study={rows: 9}"], "key 'study.rows': '9' is not of type 'integer'"),
+        (["seed"], "--config: Invalid config definition"),
+    ],
+)
+def test_values_of_the_command_line_are_heeded(
+    option: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--task", "mbpp", option, *words]) == 1
+    assert message in capsys.readouterr().out
+
+
 def test_a_check_that_breaks_or_hangs_does_not_take_the_others_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,8 +1,8 @@
 """What a run is told to do: its config, as the rules would see it, and its profile."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,46 +56,53 @@ def read_setup(
     `overlays` and `values` are what `--configfile` and `--config` of snakemake name.
     Raises `UserError` where a file cannot be used, `ImportError` where a package is missing.
     """
-    import yaml
+    from scripts.lib import config_checks as checks
+    from scripts.lib.schema import check_against_schema
+    from scripts.lib.tasks import load_task
 
     config: Section = {}
     for path in (Path("config.yaml"), *overlays):
-        lay_over(config, read_mapping(path))
-    for key, _, value in (one.partition("=") for one in values):
-        lay_over(config, {key: yaml.safe_load(value)})
+        checks.lay_over(config, read_mapping(path))
+    checks.lay_over(config, _read_values(values))
     known = sorted(path.stem for path in Path("tasks").glob("*.yaml"))
     for name in tasks:
         if name not in known:
             raise UserError(f"there is no tasks/{name}.yaml: mend the name")
-    _check(config, "config.yaml")
-    common = {key: value for key, value in config.items() if key != "tasks"}
-    merged = {}
-    for name in tasks or known:
-        merged[name] = lay_over(copy.deepcopy(common), config["tasks"].get(name, {}))
-        _check(merged[name], f"config.yaml with tasks.{name}")
-    specs = {name: read_mapping(Path("tasks", f"{name}.yaml")) for name in merged}
+    check_against_schema(config, checks.CONFIG_SCHEMA, "config.yaml")
+    checks.check_names_of_tasks(config, known)
+    parameters = partial(_parameters, config["models"])
+    chosen = tasks or known
+    merged = {
+        name: checks.config_of_task(config, name, parameters)
+        for name in [*chosen, *config["tasks"]]
+    }
+    described = {name: load_task(Path("tasks", f"{name}.yaml")).spec for name in known}
+    checks.check_names_of_datasets(config, described.values())
+    merged = {name: merged[name] for name in chosen}
+    specs = {name: described[name] for name in chosen}
     settings = _profile(profile or SLURM)
     on_slurm = bool(profile) and settings.get("executor") == "slurm"
     return Setup(config, merged, specs, settings, on_slurm)
 
 
-def lay_over(below: Section, above: Section) -> Section:
-    """Lay mappings over each other as `snakemake --configfile` does; returns the first."""
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            lay_over(below[key], value)
-        else:
-            below[key] = value
-    return below
+def _read_values(values: Sequence[str]) -> Section:
+    """What `snakemake --config` makes of its words: a number within a mapping stays a text."""
+    if not values:
+        return {}
+    # Late: it takes a second.
+    from snakemake.cli import parse_config
+
+    try:
+        return parse_config(values)
+    except ValueError as error:
+        raise UserError(f"--config: {error}") from error
 
 
-def _check(config: Section, source: str) -> None:
-    from scripts.lib.completions.settings import check_client
-    from scripts.lib.schema import check_against_schema
+def _parameters(embedded: Section, model: str) -> float:
+    """The number of weights of a model, as the plan counts them."""
+    from scripts.lib.resources import parameters_of
 
-    check_against_schema(config, Path("schemas/config.schema.yaml"), source)
-    if config["label"]["endpoint"] != "local":
-        check_client(config["label"]["client"], source)
+    return parameters_of(model, f"results/models/{model}" if model in embedded else None)
 
 
 def read_mapping(path: Path) -> Section:
