@@ -17,6 +17,11 @@ RAISED = {
     "UserError", "WorkflowError", "SandboxUnavailable", "NoKeyLeft", "EndpointDown",
     "CanaryFailed", "TooManyFailed",
 }  # fmt: skip
+# What a remedy begins with.
+REMEDIES = {
+    "accept", "add", "describe", "fetch", "give", "lower", "make", "mend", "move", "name", "pip install", "put",
+    "raise", "remove", "rename", "run", "set", "use",
+}  # fmt: skip
 # What stands for what differs, on the page and here.
 GAP = "…"
 # A message of fewer letters is another exception's, passed on.
@@ -109,6 +114,36 @@ def test_what_the_code_says_is_on_the_page() -> None:
         if not any(one in message for one in shown())
     ]
     assert not missing, "docs/troubleshooting.md lacks:\n" + "\n".join(missing)
+
+
+def explains_itself(message: str) -> bool:
+    """Whether a message says what to do: a colon, and then a verb that asks for it."""
+    return bool(re.search(rf": ({'|'.join(sorted(REMEDIES))})\b", message))
+
+
+def test_each_line_has_a_remedy_there_or_in_itself() -> None:
+    """A row whose second column is empty must be of messages that all say what to do."""
+    page = PAGE.read_text(encoding="utf-8").partition(LAST_OF_OURS)[0]
+    lacking = []
+    for one in re.findall(r"^\| `([^`]+)` \|\s*\|$", page, re.MULTILINE):
+        whole = [text for text in messages() if one in text]
+        whole = whole or [text for text in texts().splitlines() if one in text]
+        lacking += [text for text in whole if not explains_itself(text)]
+    assert not lacking, "docs/troubleshooting.md says nowhere what to do:\n" + "\n".join(lacking)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("…: is not text", False),
+        ("…: cannot be read: …", False),
+        ("a text failed: namely this one", False),
+        ("…: two benchmarks are named …: rename one", True),
+        ("no such file: mend the path", True),
+    ],
+)
+def test_a_message_explains_itself_or_not(message: str, expected: bool) -> None:
+    assert explains_itself(message) == expected
 
 
 @pytest.mark.parametrize(
