@@ -19,8 +19,8 @@ RAISED = {
 }  # fmt: skip
 # What a remedy begins with.
 REMEDIES = {
-    "accept", "add", "describe", "fetch", "give", "lower", "make", "mend", "move", "name", "pip install", "put",
-    "raise", "remove", "rename", "run", "set", "use",
+    "accept", "add", "describe", "fetch", "give", "lower", "make", "mend", "move", "name",
+    "pip install", "put", "raise", "remove", "rename", "run", "set", "use",
 }  # fmt: skip
 # What stands for what differs, on the page and here.
 GAP = "…"
