@@ -1,21 +1,25 @@
 """What reruns when something changes: every row of the table in docs/reruns.md.
 
 The table itself says what is expected: this file holds a change for each of its rows, and compares
-what Snakemake plans with what depends on the steps that the row names.
+what Snakemake plans with what depends on the steps that the row names. A plan tries as many changes
+as cannot hide each other: those of tasks, of which one does not concern another, and all those by
+which nothing runs again.
 """
 
+import ast
 import copy
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
+from scripts.lib.training import DECIDE_NOTHING
 from tests.conftest import PROJECT, Project
 
 PAGE = PROJECT / "docs" / "reruns.md"
@@ -162,13 +166,18 @@ class Finished:
         """The jobs of a task that make the named results or are of the named rules, and all jobs
         that need what those make."""
         named = {name.replace("mbpp", task) for name in steps}
-        makes = {output: job for job in self.jobs for output in job.outputs}
         found = {
             job
             for job in self.jobs
             if not named.isdisjoint(job.outputs) or (job.rule in named and is_of(job, task))
         }
         assert found, f"no step of {task} is {', '.join(steps)}"
+        return self.needing(found)
+
+    def needing(self, jobs: set[Job]) -> set[Job]:
+        """Some jobs, and all that need what those make."""
+        makes = {output: job for job in self.jobs for output in job.outputs}
+        found = set(jobs)
         while True:
             more = {
                 job
@@ -236,31 +245,30 @@ def is_of_all_tasks(key: str) -> bool:
     return any(key == part or key.startswith(f"{part}.") for part in OF_ALL_TASKS)
 
 
-def plans_of_config() -> list[tuple[str, dict[str, list[str]]]]:
-    """For each plan the row, and the keys that each task changes; "" stands for all tasks.
+def rows_of_config(nothing: bool) -> dict[str, list[str]]:
+    """The rows about the config, by which nothing runs again or something does, and their keys."""
+    return {
+        change: keys_in(change)
+        for change, again in table().items()
+        if is_of_config(change) and (again == "nothing") == nothing
+    }
 
-    A plan tries several keys, each in another task; where nothing runs again, all of them at once.
-    """
+
+def plans_of_own_keys() -> list[dict[str, str]]:
+    """For each plan the key that each task changes: each key that has an effect is in one."""
+    rows = rows_of_config(nothing=False).values()
+    left = [key for keys in rows for key in keys if not is_of_all_tasks(key)]
     plans = []
-    for change, again in table().items():
-        if not is_of_config(change):
-            continue
-        keys = keys_in(change)
-        of_all = [key for key in keys if is_of_all_tasks(key)]
-        own = [key for key in keys if key not in of_all]
-        if again == "nothing":
-            plans.append((change, {"": of_all, TASK: own}))
-            continue
-        plans += [(change, {"": [key]}) for key in of_all]
-        while own:
-            plan: dict[str, list[str]] = {}
-            for key in list(own):
-                free = [task for task in TASKS if task not in plan]
-                wanted = [TASK_OF[key]] if key in TASK_OF else free
-                if wanted and wanted[0] in free:
-                    plan[wanted[0]] = [key]
-                    own.remove(key)
-            plans.append((change, plan))
+    while left:
+        plan: dict[str, str] = {}
+        # Those that mean something for a certain task come first.
+        for key in sorted(left, key=lambda key: key not in TASK_OF):
+            free = [task for task in TASKS if task not in plan]
+            task = TASK_OF.get(key, free[0] if free else None)
+            if task in free:
+                plan[task] = key
+                left.remove(key)
+        plans.append(plan)
     return plans
 
 
@@ -275,32 +283,67 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def compare(
-    finished: Finished, again: str, tasks: list[str], planned: set[Job], targets: list[str]
+    finished: Finished, again: dict[str, str], planned: set[Job], targets: list[str]
 ) -> None:
-    """Compare what is planned for targets with the second column of a row, for some tasks."""
+    """Compare what is planned for targets with the second column of a row, by task."""
     new = planned - finished.jobs
     expected: set[Job] = set()
-    for task in tasks if again != "nothing" else []:
-        expected |= finished.following(steps_in(again), task)
-    assert bool(new) == ("new" in again), new
+    for task, said in again.items():
+        expected |= finished.following(steps_in(said), task)
+        assert any(is_of(job, task) for job in new) == ("new" in said), new
     assert planned - new == expected & finished.needed_by(targets)
 
 
-@pytest.mark.parametrize(("change", "keys"), plans_of_config(), ids=str)
-def test_a_change_of_the_config(
-    finished: Finished, change: str, keys: dict[str, list[str]]
-) -> None:
+def row_of(key: str) -> str:
+    """What runs again for a key of the config."""
+    (again,) = (again for change, again in table().items() if key in keys_in(change))
+    return again
+
+
+def planned_with(finished: Finished, keys: list[tuple[str, str]]) -> set[Job]:
+    """What is planned with other values for some keys, each of a task; "" stands for all tasks."""
     config = copy.deepcopy(CONFIG)
-    for task, names in keys.items():
-        for name in names:
-            path = f"tasks.{task}.{name}" if task else name
-            with_value(config, path, copy.deepcopy(OTHER_VALUES[name]))
+    for task, key in keys:
+        path = f"tasks.{task}.{key}" if task else key
+        with_value(config, path, copy.deepcopy(OTHER_VALUES[key]))
     finished.project.configure(config)
     try:
-        tasks = [TASK] if keys == {"": ["datasets"]} else TASKS if "" in keys else list(keys)
-        compare(finished, table()[change], tasks, finished.planned(), TARGETS)
+        return finished.planned()
     finally:
         finished.project.configure(CONFIG)
+
+
+@pytest.mark.parametrize("keys", plans_of_own_keys(), ids=lambda keys: ", ".join(keys.values()))
+def test_a_change_of_a_tasks_config(finished: Finished, keys: dict[str, str]) -> None:
+    again = {task: row_of(key) for task, key in keys.items()}
+    compare(finished, again, planned_with(finished, [*keys.items()]), TARGETS)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        key
+        for keys in rows_of_config(nothing=False).values()
+        for key in keys
+        if is_of_all_tasks(key)
+    ],
+)
+def test_a_change_of_the_config_of_all_tasks(finished: Finished, key: str) -> None:
+    # What is named there is a dataset of this task alone.
+    tasks = [TASK] if key == "datasets" else TASKS
+    again = dict.fromkeys(tasks, row_of(key))
+    compare(finished, again, planned_with(finished, [("", key)]), TARGETS)
+
+
+def test_a_change_of_the_config_that_reruns_nothing(finished: Finished) -> None:
+    rows = {
+        change: [("" if is_of_all_tasks(key) else TASK, key) for key in keys]
+        for change, keys in rows_of_config(nothing=True).items()
+    }
+    if planned_with(finished, [key for keys in rows.values() for key in keys]):
+        # Which row it is.
+        assert not {change for change, keys in rows.items() if planned_with(finished, keys)}
+        pytest.fail("some rows together rerun something")
 
 
 Change = Callable[[Finished], Iterator[list[str]]]
@@ -342,7 +385,7 @@ def without(name: str) -> Change:
     """A file or folder gone."""
 
     def change(finished: Finished) -> Iterator[list[str]]:
-        aside = finished.path / "aside"
+        aside = finished.path / name.replace("/", "-")
         (finished.path / name).rename(aside)
         try:
             yield []
@@ -415,7 +458,8 @@ def run_otherwise(finished: Finished) -> Iterator[list[str]]:
     yield ["--workflow-profile", "profiles/slurm", "--jobs", "3", "--resources", "gpu=4"]
 
 
-# A change for each row of the table that is not about keys of the config.
+# A change for each row of the table that is not about keys of the config; of the library,
+# whose modules are all looked for among the inputs, for some: one of an input, one of a parameter.
 OTHER_CHANGES: dict[str, Change] = {
     "nothing": lambda finished: iter([[]]),
     "another task: its values (`tasks`), its file, the code of its kind": of_another_task,
@@ -434,16 +478,10 @@ OTHER_CHANGES: dict[str, Change] = {
         "tasks/mbpp_seeds.jsonl", " function to ", " function that can "
     ),
     "a step's script, `scripts/filter_instructions.py`": longer("scripts/filter_instructions.py"),
-    "`scripts/lib/training/`, `scripts/lib/models.py`": longer("scripts/lib/training/run.py"),
     "`scripts/lib/generation/`": longer("scripts/lib/generation/drawing.py"),
-    "`scripts/lib/dedup.py`, `embedding.py`, `decontamination.py`": longer(
-        "scripts/lib/embedding.py"
-    ),
-    "`scripts/lib/completions/request.py`": longer("scripts/lib/completions/request.py"),
-    "`scripts/lib/sandbox/`, `scripts/lib/verification/`": longer(
-        "scripts/lib/sandbox/inside/player.py"
-    ),
-    "the rest of `scripts/lib/`: files, messages, limits": longer(
+    "`scripts/lib/{dedup, embedding, decontamination}.py`": longer("scripts/lib/embedding.py"),
+    "the rest of `scripts/lib/`, `scripts/lib/training/{checkpoints, estimate, reports}.py`: "
+    "files, messages, limits": longer(
         "scripts/lib/console.py", "scripts/lib/records.py", "scripts/lib/completions/client.py"
     ),
     "the command of a rule, in `rules/filter_instructions.smk`": edit(
@@ -470,15 +508,112 @@ OTHER_CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("change", [row for row in table() if not is_of_config(row)])
+# Each in a plan of its own: they change how Snakemake is called, or what it compares.
+ALONE = {
+    "nothing",
+    "the profile, `--jobs`, `--resources`",
+    "file times: `touch`, another branch and back",
+    "the place of the project's folder",
+}
+
+
+def planned_after(finished: Finished, changes: list[str]) -> set[Job]:
+    """What is planned for the task after those changes."""
+    with ExitStack() as stack:
+        made = [
+            stack.enter_context(contextmanager(OTHER_CHANGES[change])(finished))
+            for change in changes
+        ]
+        arguments = [argument for given in made for argument in given]
+        return finished.planned(*arguments, targets=OWN_TARGETS)
+
+
+def changes_together() -> list[str]:
+    """The changes by which nothing runs again, and which one plan tries."""
+    again = table()
+    return [row for row in OTHER_CHANGES if again.get(row) == "nothing" and row not in ALONE]
+
+
+@pytest.mark.parametrize("change", [row for row in OTHER_CHANGES if row not in changes_together()])
 def test_any_other_change(finished: Finished, change: str) -> None:
-    with contextmanager(OTHER_CHANGES[change])(finished) as arguments:
-        planned = finished.planned(*arguments, targets=OWN_TARGETS)
-    compare(finished, table()[change], [TASK], planned, OWN_TARGETS)
+    again = table()[change]
+    planned = planned_after(finished, [change])
+    compare(finished, {} if again == "nothing" else {TASK: again}, planned, OWN_TARGETS)
+
+
+def test_any_other_change_that_reruns_nothing(finished: Finished) -> None:
+    changes = changes_together()
+    if planned_after(finished, changes):
+        # Which row it is.
+        assert not {change for change in changes if planned_after(finished, [change])}
+        pytest.fail("some rows together rerun something")
+
+
+def rows_of_library() -> dict[str, str]:
+    """For each path of the library that the table names, a module or a folder, what runs again."""
+    return {
+        path: again
+        for change, again in table().items()
+        for name in re.findall(r"`(scripts/lib/[^`]*)`", change)
+        for path in paths_in(name)
+    }
+
+
+def paths_in(name: str) -> list[str]:
+    """The paths that a name stands for: `a/{b, c}.py` are two."""
+    before, braces, rest = name.partition("{")
+    inside, _, after = rest.partition("}")
+    return [before + part.strip() + after for part in inside.split(",")] if braces else [name]
+
+
+def libraries() -> dict[str, list[str]]:
+    """The lists of modules in rules/common.smk."""
+    found = {"Path": Path, "DECIDE_NOTHING": DECIDE_NOTHING}
+    for statement in ast.parse((PROJECT / "rules" / "common.smk").read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id.endswith("_LIBRARY"):
+            exec(ast.unparse(statement), found)
+    return {name: value for name, value in found.items() if name.endswith("_LIBRARY")}
+
+
+def in_a_parameter() -> dict[str, list[str]]:
+    """For each rule that has modules as a parameter (`content_of`), which ones."""
+    text = "".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
+    rules = re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", text, re.MULTILINE)
+    named = {rule: re.findall(r"content_of\((\w+)\)", body) for rule, body in rules}
+    return {rule: libraries()[names[0]] for rule, names in named.items() if names}
+
+
+def test_every_module_of_the_library_reruns_what_its_row_says(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    rows, parameters = rows_of_library(), in_a_parameter()
+    assert "generate_instructions" in parameters
+    own = finished.needed_by(OWN_TARGETS)
+    wrong = {}
+    for path in sorted(Path("scripts/lib").rglob("*.py")):
+        module = str(path)
+        claim = max((row for row in rows if module.startswith(row)), key=len)
+        told = {
+            job
+            for job in own
+            if module in finished.inputs[job] or module in parameters.get(job.rule, [])
+        }
+        reruns = finished.needing(told) & own
+        expected: set[Job] = set()
+        # A task's instructions are compared with the benchmarks of all tasks.
+        for task in TASKS if rows[claim] != "nothing" else []:
+            expected |= finished.following(steps_in(rows[claim]), task) & own
+        if reruns != expected:
+            wrong[module] = (claim, sorted({job.rule for job in reruns ^ expected}))
+    assert not wrong
 
 
 def test_every_row_of_the_table_has_a_change() -> None:
-    assert {row for row in table() if not is_of_config(row)} == set(OTHER_CHANGES)
+    others = {row for row in table() if not is_of_config(row)}
+    assert OTHER_CHANGES.keys() <= others
+    assert all("`scripts/lib/" in row for row in others - OTHER_CHANGES.keys())
+    assert all((PROJECT / path).exists() for path in rows_of_library())
 
 
 def test_every_key_of_the_config_is_in_the_table() -> None:
