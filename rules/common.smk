@@ -10,7 +10,9 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 
 from scripts.lib.config_checks import (
     CONFIG_SCHEMA,
@@ -98,14 +100,15 @@ PLOT_LIBRARY = ["scripts/lib/plots.py", "scripts/lib/report/words.py"]
 REPORT_LIBRARY = sorted(str(path) for path in Path("scripts/lib/report").glob("*.py"))
 EXPORT_LIBRARY = ["scripts/lib/export.py", "scripts/lib/dataset_card.py"]
 
-# Snakemake asks several times a job for the signature of each function that a rule names. Where the
-# function carries it, it is not worked out anew: a tenth of the plan of 2,000 shards.
+# Snakemake asks several times a job for the parameters of each function that a rule names. Where the
+# function carries them, as Snakemake's own helpers do, they are not worked out anew.
 OF_WILDCARDS = inspect.signature(lambda wildcards: None)
 
 
 def of_wildcards(function):
     """The function, of `wildcards` alone, with its signature."""
     function.__signature__ = OF_WILDCARDS
+    overwrite_function_params(function, OF_WILDCARDS.parameters)
     return function
 
 
@@ -374,14 +377,36 @@ def sampling_settings(wildcards):
     return {**task_of(wildcards).spec["sampling"], **given}
 
 
-def sampling_setting(name):
-    """One of the sampling settings."""
+def by_task(function):
+    """A function of a task's name as one of wildcards, which works its value out once a task."""
+    known = cache(function)
+    return of_wildcards(lambda wildcards: known(wildcards.task))
 
-    @of_wildcards
-    def value(wildcards):
-        return sampling_settings(wildcards)[name]
 
-    return value
+@by_task
+def sampled_with(name):
+    """What decides the texts of a shard, as one parameter: each costs the plan of every shard."""
+    wildcards = Wildcards(fromdict={"task": name})
+    found, sampling = config_of(name), sampling_settings(wildcards)
+    return {
+        "task": task_file(wildcards),
+        "sections": form_keys("prefix", "opening", "closing")(wildcards),
+        "generator": writer(wildcards),
+        "method": method_options(wildcards),
+        "chat_format": found["generator"]["chat_format"],
+        "count": found["sampling"]["shard_size"],
+        "engine": found["sampling"]["engine"],
+        **{key: sampling[key] for key in ("temperature", "top_k", "top_p")},
+        "max_new_tokens": sampling["max_new_tokens"],
+        "seed": found["seed"],
+    }
+
+
+@by_task
+def sampled_how(name):
+    """How a shard is sampled, which changes no text: it reruns nothing."""
+    sampling = config_of(name)["sampling"]
+    return Untracked({key: sampling[key] for key in ("processes", "batch_size")})
 
 
 def sampling_environment():
@@ -524,6 +549,7 @@ def writer(wildcards):
     return f"results/{wildcards.task}/generator"
 
 
+@of_wildcards
 def writer_to_make(wildcards):
     """The model that writes a task's instructions as an input."""
     if writes_in_context(wildcards):
@@ -531,6 +557,7 @@ def writer_to_make(wildcards):
     return f"<results>/{wildcards.task}/generator"
 
 
+@of_wildcards
 def seeds_to_show(wildcards):
     """The seeds as an input, where they stand in the prompts of the model that writes."""
     if writes_in_context(wildcards):

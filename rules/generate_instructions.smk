@@ -6,8 +6,6 @@ rule generate_instructions:
     input:
         generator=writer_to_make,
         seeds=seeds_to_show,
-        task=ancient(task_file),
-        script="scripts/generate_instructions.py",
     output:
         ensure("<results>/{task}/generations/{shard}.jsonl", non_empty=True),
     log:
@@ -22,28 +20,20 @@ rule generate_instructions:
         mem_mb=of_a_shard(generating_mb),
         runtime=of_a_shard(generating_minutes),
     params:
-        module=as_py_module(),
-        library=content_of(SAMPLING_LIBRARY),
-        sections=form_keys("prefix", "opening", "closing"),
-        generator=writer,
-        method=method_options,
-        chat_format=setting("generator/chat_format"),
-        samples=setting("sampling/shard_size"),
-        processes=untracked_setting("sampling/processes"),
-        engine=setting("sampling/engine"),
-        batch_size=untracked_setting("sampling/batch_size"),
-        temperature=sampling_setting("temperature"),
-        top_k=sampling_setting("top_k"),
-        top_p=sampling_setting("top_p"),
-        max_new_tokens=sampling_setting("max_new_tokens"),
-        seed=setting("seed"),
+        # There may be thousands of shards, and Snakemake looks at each input and parameter of each: the
+        # script is an input elsewhere, and here a part of what stands for the library.
+        library=content_of(["scripts/generate_instructions.py", *SAMPLING_LIBRARY]),
+        what=sampled_with,
+        how=sampled_how,
     shell:
         """
-        python -m scripts.launch --gpus {resources.gpu} --processes {params.processes} -- \
-            {params.module} --task {input.task} --generator {params.generator:q} {params.method} \
-            --chat-format {params.chat_format} --count {params.samples} \
-            --shard {wildcards.shard} --engine {params.engine} --batch-size {params.batch_size} \
-            --temperature {params.temperature} --top-k {params.top_k} --top-p {params.top_p} \
-            --max-new-tokens {params.max_new_tokens} --seed {params.seed} \
+        python -m scripts.launch --gpus {resources.gpu} --processes {params.how[processes]} -- \
+            scripts.generate_instructions --task {params.what[task]} \
+            --generator {params.what[generator]:q} {params.what[method]} \
+            --chat-format {params.what[chat_format]} --count {params.what[count]} \
+            --shard {wildcards.shard} --engine {params.what[engine]} \
+            --batch-size {params.how[batch_size]} --temperature {params.what[temperature]} \
+            --top-k {params.what[top_k]} --top-p {params.what[top_p]} \
+            --max-new-tokens {params.what[max_new_tokens]} --seed {params.what[seed]} \
             --output {output} --log {log}
         """

@@ -7,5 +7,8 @@ class Untracked:
     def __init__(self, value: object) -> None:
         self._value = value
 
+    def __getitem__(self, key: object) -> object:
+        return self._value[key]
+
     def __str__(self) -> str:
         return str(self._value)
