@@ -8,7 +8,13 @@ Arithmetic alone, nothing is run. Every number that goes in stands below with wh
 
 import argparse
 import math
+import sys
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripts.lib.resources import GPU_TRAINS, TRAINING_OPERATIONS
 
 # Where a number comes from. Measured ones are of two cores of an AMD EPYC.
 MEASURED, PUBLISHED, ASSUMED = "measured", "published", "assumed"
@@ -35,6 +41,14 @@ class Numbers:
     tokens_a_second: float = known(6000, ASSUMED, "sampled tokens a second and GPU")
     shard_size: float = known(25_000, ASSUMED, "texts a shard: sampling.shard_size")
     start_seconds: float = known(120, ASSUMED, "to start a shard's job and load the model")
+    # Trainings: what jobs ask for is worked out from the same rate (scripts/lib/resources.py).
+    generator_parameters: float = known(13e9, ASSUMED, "weights of the generator")
+    seeds: float = known(10, PUBLISHED, "seeds that it learns from (the paper)")
+    generator_epochs: float = known(40, PUBLISHED, "times that it sees them (configs/paper.yaml)")
+    student_parameters: float = known(13e9, ASSUMED, "weights of the student")
+    student_epochs: float = known(3, ASSUMED, "times that it sees a row (configs/paper.yaml)")
+    trained_tokens: float = known(300, ASSUMED, "tokens of a seed or row, with the form around it")
+    operations_a_second: float = known(GPU_TRAINS, ASSUMED, "of a GPU over a whole training")
     # The endpoint.
     requests_a_minute: float = known(10_000, ASSUMED, "requests a minute of all keys")
     tokens_a_minute: float = known(10e6, ASSUMED, "tokens a minute of all keys")
@@ -49,7 +63,8 @@ class Numbers:
     label_bytes: float = known(500, MEASURED, "a reply's row, which holds its text twice")
     row_bytes: float = known(715, MEASURED, "a training row, which holds its texts twice")
     rejection_bytes: float = known(264, MEASURED, "a rejected reply")
-    # Files.
+    # Jobs and files.
+    jobs_beside: float = known(13, MEASURED, "jobs that are no shards, of one task (a dry run)")
     inodes_a_shard: float = known(6, MEASURED, "output, log, benchmark, record, two in the cache")
     inodes_beside: float = known(200, MEASURED, "of a task's other steps and models")
     metadata_bytes: float = known(2330, MEASURED, "Snakemake's record of a shard (bench/plan.py)")
@@ -72,6 +87,11 @@ class Scale:
     rows: float
     numbers: Numbers
 
+    def trained(self, parameters: float, examples: float) -> float:
+        """Seconds of a GPU to train so many weights on so many examples, those of all epochs."""
+        operations = TRAINING_OPERATIONS * parameters * examples * self.numbers.trained_tokens
+        return operations / self.numbers.operations_a_second
+
     def figures(self) -> dict[str, tuple[float, str]]:
         """Each figure by its name, with its unit."""
         known, rows = self.numbers, self.rows
@@ -79,16 +99,18 @@ class Scale:
         kept = sampled * known.kept
         requests = kept * known.replies
         shards = math.ceil(sampled / known.shard_size)
-        gpu = sampled * known.text_tokens / known.tokens_a_second + shards * known.start_seconds
+        gpu = {
+            "sample": sampled * known.text_tokens / known.tokens_a_second
+            + shards * known.start_seconds,
+            "train generator": self.trained(
+                known.generator_parameters, known.seeds * known.generator_epochs
+            ),
+            "train student": self.trained(known.student_parameters, rows * known.student_epochs),
+        }
+        gpu_hours = sum(gpu.values()) / 3600
         tokens = requests * (known.prompt_tokens + known.reply_tokens)
-        minutes = (
-            max(
-                requests / known.requests_a_minute,
-                tokens / known.tokens_a_minute,
-                requests / known.client_requests / 60 * known.of_the_limit,
-            )
-            / known.of_the_limit
-        )
+        allowed = max(requests / known.requests_a_minute, tokens / known.tokens_a_minute)
+        minutes = max(allowed / known.of_the_limit, requests / known.client_requests / 60)
         dollars = (
             requests
             * (
@@ -112,12 +134,14 @@ class Scale:
         found = {
             "instructions sampled": (sampled, ""),
             "requests": (requests, ""),
-            "jobs": (shards + 10, ""),
+            "jobs": (shards + known.jobs_beside, ""),
             "plan": (known.plan_seconds + shards * known.plan_a_shard, "s of CPU"),
-            "GPU": (gpu / 3600, "h"),
+            "GPU": (gpu_hours, "h"),
+            **{f"GPU, {name}": (seconds / 3600, "h") for name, seconds in gpu.items()},
             "API": (minutes, "min"),
             "API, dollars": (dollars, "$"),
             "Batch API, dollars": (dollars / 2, "$"),
+            "GPUs cost as much at": (dollars / gpu_hours, "$ an hour"),
             "Batch API, batches": (math.ceil(requests / 50_000), ""),
         }
         found |= {f"disk, {name}": (size / 1e9, "GB") for name, size in disk.items()}

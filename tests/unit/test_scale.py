@@ -13,6 +13,10 @@ ROWS = {
     "jobs, in shards of 25,000": "jobs",
     "a plan, seconds of CPU": "plan",
     "GPU hours": "GPU",
+    "sample": "GPU, sample",
+    "train generator": "GPU, train generator",
+    "train student": "GPU, train student",
+    "an hour of GPU at which all cost as much, dollars": "GPUs cost as much at",
     "minutes of the API": "API",
     "dollars (Batch API)": "API, dollars",
     "disk, GB": "disk",
@@ -49,6 +53,21 @@ def test_a_hundred_times_the_rows_are_compared_in_ten_thousand_times_the_time() 
     few, many = (Scale(rows, Numbers()).figures() for rows in (1e6, 1e8))
     assert many["filter, comparing"][0] == pytest.approx(1e4 * few["filter, comparing"][0])
     assert many["verify"][0] == pytest.approx(100 * few["verify"][0])
+
+
+def test_trainings_take_what_their_operations_do() -> None:
+    # 8 operations a weight and token, 13 billion weights, 900 tokens a row, 10^14 a second.
+    for rows, hours in ((1e4, 2.6), (1e6, 260), (1e8, 26_000)):
+        assert Scale(rows, Numbers()).figures()["GPU, train student"][0] == pytest.approx(hours)
+    figures = Scale(1e6, Numbers()).figures()
+    parts = [value for name, (value, _) in figures.items() if name.startswith("GPU, ")]
+    assert figures["GPU"][0] == pytest.approx(sum(parts)) and len(parts) == 3
+
+
+def test_one_client_is_no_faster_than_it_is_and_needs_no_share_of_a_limit() -> None:
+    numbers = Numbers(requests_a_minute=1e9, tokens_a_minute=1e12)
+    figures = Scale(1e6, numbers).figures()
+    assert figures["API"][0] == pytest.approx(figures["requests"][0] / 1575 / 60)
 
 
 def test_the_binding_limit_of_the_endpoint_counts() -> None:
