@@ -127,8 +127,15 @@ def test_a_training_on_two_machines_learns_what_one_process_does(
     cluster: Machine, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = write_verified(cluster.folder / "rows.jsonl", 8)
-    # Two steps: the loss of the second tells what the machines made of the first together.
-    settings = {"epochs": 1, "warmup_ratio": 0.0, "lora_dropout": 0.0, "checkpoint_minutes": 100}
+    # Two steps, and long ones: the loss of the second tells what the machines made of the first
+    # together, and would be another by far if each followed its own gradients.
+    settings = {
+        "epochs": 1,
+        "learning_rate": 0.1,
+        "warmup_ratio": 0.0,
+        "lora_dropout": 0.0,
+        "checkpoint_minutes": 100,
+    }
     one, two = cluster.folder / "on-1", cluster.folder / "on-2"
     in_float32(monkeypatch.setattr)
     main(train_arguments(tiny_model, rows, one, **settings))
@@ -146,4 +153,4 @@ def test_a_training_on_two_machines_learns_what_one_process_does(
         with jsonlines.open(folder / "curve.jsonl") as curve:
             losses.append([row["loss"] for row in curve])
     assert len(losses[0]) == 2
-    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
