@@ -69,8 +69,8 @@ class Numbers:
     inodes_beside: float = known(200, MEASURED, "of a task's other steps and models")
     metadata_bytes: float = known(2330, MEASURED, "Snakemake's record of a shard (bench/plan.py)")
     # CPU.
-    plan_seconds: float = known(2.2, MEASURED, "a plan, in seconds of CPU (bench/plan.py)")
-    plan_a_shard: float = known(0.0015, MEASURED, "and for each shard")
+    plan_seconds: float = known(1.7, MEASURED, "a plan, in seconds of CPU (bench/plan.py)")
+    plan_a_shard: float = known(0.0007, MEASURED, "and for each shard")
     encoded: float = known(116, MEASURED, "texts a second and core, packaged encoder")
     dedup_seconds: float = known(17.6, MEASURED, "to compare 100,000 texts, on two cores")
     verified: float = known(176, MEASURED, "programs a second and core (bench.executor)")
