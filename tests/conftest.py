@@ -1,5 +1,6 @@
 """What all tests share: a tiny real model, a copy of the project, a real HTTP endpoint."""
 
+import copy
 import json
 import os
 import select
@@ -192,6 +193,18 @@ class Project:
             for line in lines
             if line.startswith(("rule ", "localrule "))
         }
+
+    def moved(self, there: Path, *left_behind: str, keep_times: bool = True) -> "Project":
+        """A copy in another folder, without some of what lies in this one, and with its overlay."""
+        shutil.copytree(
+            self.path,
+            there,
+            ignore=lambda folder, _: left_behind if Path(folder) == self.path else (),
+            copy_function=shutil.copy2 if keep_times else shutil.copy,
+        )
+        other = copy.copy(self)
+        other.path, other.overlay = there, there / self.overlay.name
+        return other
 
     def rows(self, name: str) -> list[dict]:
         """The rows of a JSON Lines file of the project."""

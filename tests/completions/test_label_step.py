@@ -384,15 +384,10 @@ def test_the_progress_tells_what_is_going_on(step: Step) -> None:
 
 def test_the_workflow_shows_a_cap_and_its_remedy(finished_toy, tmp_path: Path, tiny_model) -> None:
     """Through Snakemake, with its log; and no key is in anything that is left behind."""
-    import copy
-
     from tests.conftest import toy_config
 
     finished, _ = finished_toy
-    project = copy.copy(finished)
-    project.path = tmp_path / "capped"
-    shutil.copytree(finished.path, project.path)
-    project.overlay = project.path / "overlay.json"
+    project = finished.moved(tmp_path / "capped")
     config = toy_config(tiny_model)
     config["label"]["replies"] = 3
     config["label"]["client"] |= {"budget": {"requests": 4}, "price": {"input": 1, "output": 1}}

@@ -11,7 +11,6 @@ project's own profile; shorter are only the times after which the states of jobs
     on_one        what `whole` makes, on this machine without Slurm
 """
 
-import copy
 import hashlib
 import json
 import os
@@ -272,10 +271,7 @@ def outcomes(
             "one": pool.submit(on_one_machine, of_three_tasks(new("one"))),
         }
         finished, _ = request.getfixturevalue("finished_toy")
-        project = copy.copy(finished)
-        project.path = base / "interrupted"
-        shutil.copytree(finished.path, project.path)
-        project.overlay = project.path / "overlay.json"
+        project = finished.moved(base / "interrupted")
         endpoint = endpoints["interrupted"]
         project.environment = {**finished.environment, "OPENAI_BASE_URL": endpoint.url}
         started["interrupted"] = pool.submit(interrupted, cluster, project, endpoint)

@@ -1,10 +1,8 @@
 """The real workflow from seeds to verified rows, on a tiny model and a real HTTP endpoint."""
 
-import copy
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -226,12 +224,8 @@ def test_a_full_disk_is_one_line_and_loses_no_reply(
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(small)])
     if mounted.returncode:
         pytest.skip("this machine does not let us mount a tmpfs")
-    project = copy.copy(finished)
-    project.path = tmp_path / "full"
-    shutil.copytree(finished.path, project.path)
-    shutil.rmtree(project.path / ".cache")
+    project = finished.moved(tmp_path / "full", ".cache")
     (project.path / ".cache").symlink_to(small)
-    project.overlay = project.path / "overlay.json"
     config = toy_config(tiny_model)
     # As long a reply as it takes to fill the disk some way into the run.
     config["label"] |= {"replies": 8, "model": "long-winded", "max_tokens": 20_000}
@@ -261,10 +255,7 @@ def test_a_top_up_samples_what_is_missing_and_redoes_nothing(
     finished_toy, tmp_path: Path, tiny_model: Path
 ) -> None:
     finished, endpoint = finished_toy
-    project = copy.copy(finished)
-    project.path = tmp_path / "topped-up"
-    shutil.copytree(finished.path, project.path)
-    project.overlay = project.path / "overlay.json"
+    project = finished.moved(tmp_path / "topped-up")
     rows = len(project.rows("results/toy_verified.jsonl"))
     config = toy_config(tiny_model)
     # More rows than there are, at a margin that plans no further shard.

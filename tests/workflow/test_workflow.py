@@ -182,8 +182,8 @@ def test_nothing_reruns_without_a_change(finished_toy) -> None:
     assert project.planned("results/toy_verified.jsonl") == set()
 
 
-def test_touched_and_copied_files_rerun_nothing(finished_toy) -> None:
-    project, _ = finished_toy
+def test_touched_and_copied_files_rerun_nothing(finished_toy, tmp_path: Path) -> None:
+    project = finished_toy[0].moved(tmp_path / "touched")
     for part in ("rules", "scripts", "schemas", "tasks", "envs"):
         for path in (project.path / part).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
