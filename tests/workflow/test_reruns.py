@@ -576,11 +576,11 @@ def libraries() -> dict[str, list[str]]:
 
 
 def in_a_parameter() -> dict[str, list[str]]:
-    """For each rule that has modules as a parameter (`content_of`), which ones."""
+    """For each rule that has files of code as a parameter (`content_of`), which ones."""
     text = "".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
     rules = re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", text, re.MULTILINE)
-    named = {rule: re.findall(r"content_of\((\w+)\)", body) for rule, body in rules}
-    return {rule: libraries()[names[0]] for rule, names in named.items() if names}
+    named = {rule: re.search(r"=content_of\((.+)\),$", body, re.MULTILINE) for rule, body in rules}
+    return {rule: eval(found[1], libraries()) for rule, found in named.items() if found}
 
 
 def test_every_module_of_the_library_reruns_what_its_row_says(
