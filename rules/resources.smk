@@ -78,15 +78,15 @@ def training_mb(wildcards, attempt):
     """Memory of each machine of a training."""
     found = config_of(wildcards.task)[wildcards.role]
     training, gpus = found["training"], gpus_of_target(wildcards)
-    needed = needs.training_mb(
+    return needs.training_mb(
         parameters(found["model"]),
         training["method"],
         max(1, gpus // training["nodes"]),
         training["parallel"] == "fsdp",
         gpus == 0,
         attempt,
+        most_mb(),
     )
-    return min(needed, most_mb())
 
 
 def training_minutes(wildcards, attempt):
@@ -129,7 +129,7 @@ def generating_processes(name, attempt):
 
 def loading_mb(model, processes, attempt):
     """Memory of processes that load a model of the config each."""
-    return min(needs.sampling_mb(parameters(model), processes, attempt), most_mb())
+    return needs.sampling_mb(parameters(model), processes, attempt, most_mb())
 
 
 def generating_mb(name, attempt):
@@ -191,14 +191,12 @@ def labelling_mb(wildcards, attempt):
     """Memory to label: of the client, and of the server where it is on the same machine."""
     model = config_of(wildcards.task)["label"]["model"]
     server = parameters(model) if labels_locally() else None
-    needed = needs.labelling_mb(replies_of(wildcards), server, attempt)
-    return min(needed, most_mb())
+    return needs.labelling_mb(replies_of(wildcards), server, attempt, most_mb())
 
 
 def estimating_mb(wildcards, attempt):
     """Memory to estimate what labels will cost: the client's."""
-    needed = needs.labelling_mb(replies_of(wildcards), None, attempt)
-    return min(needed, most_mb())
+    return needs.labelling_mb(replies_of(wildcards), None, attempt, most_mb())
 
 
 def labelling_minutes(wildcards, attempt):
@@ -228,7 +226,7 @@ def instructions_of(wildcards):
 
 def filtering_mb(wildcards, attempt):
     """Memory to filter a task's instructions."""
-    return min(needs.filtering_mb(instructions_of(wildcards), attempt), most_mb())
+    return needs.filtering_mb(instructions_of(wildcards), attempt, most_mb())
 
 
 def filtering_minutes(wildcards, attempt):
@@ -244,8 +242,8 @@ def replies_of(wildcards):
 def verifying_mb(wildcards, threads, attempt):
     """Memory to verify a task's replies."""
     memory = setting("verification/memory_mb")(wildcards)
-    needed = needs.judging_mb(replies_of(wildcards), threads, memory, attempt)
-    return min(needed, most_mb())
+    replies = replies_of(wildcards)
+    return needs.judging_mb(replies, threads, memory, attempt, most_mb())
 
 
 def verifying_minutes(wildcards, threads, attempt):
@@ -270,7 +268,7 @@ def evaluating_mb(wildcards, threads, attempt):
     """Memory to judge a model's responses."""
     memory = setting("verification/memory_mb")(wildcards)
     responses = evaluated_responses(wildcards)
-    return min(needs.judging_mb(responses, threads, memory, attempt), most_mb())
+    return needs.judging_mb(responses, threads, memory, attempt, most_mb())
 
 
 def evaluating_minutes(wildcards, threads, attempt):

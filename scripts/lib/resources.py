@@ -127,9 +127,9 @@ def grown(amount: float, attempt: int, most: float = math.inf) -> int:
     return math.ceil(min(most, amount * attempt))
 
 
-def _megabytes(amount: float, attempt: int) -> int:
-    """Megabytes of an attempt, in whole GB."""
-    return 1000 * math.ceil(grown(amount, attempt) / 1000)
+def _megabytes(amount: float, attempt: int, most: float) -> int:
+    """Megabytes of an attempt, in whole GB, and never beyond `most`."""
+    return math.ceil(min(most, 1000 * math.ceil(grown(amount, attempt) / 1000)))
 
 
 def _minutes(seconds: float, attempt: int, most: int, start: float = START_MINUTES) -> int:
@@ -147,7 +147,13 @@ def training_gpus(parameters: float, method: str, gpu_memory_gb: float) -> int:
 
 
 def training_mb(
-    parameters: float, method: str, processes: int, spread: bool, on_cpu: bool, attempt: int
+    parameters: float,
+    method: str,
+    processes: int,
+    spread: bool,
+    on_cpu: bool,
+    attempt: int,
+    most: float = math.inf,
 ) -> int:
     """Memory of a machine on which `processes` train, each with a GPU or on the CPU.
 
@@ -161,7 +167,9 @@ def training_mb(
         weights, activations = LOADED_BYTES[method] * parameters / 1e6, 0
     copies = 1 if spread else processes
     return _megabytes(
-        SNAKEMAKE_MB + processes * (PROCESS_MB + activations) + copies * LOADING * weights, attempt
+        SNAKEMAKE_MB + processes * (PROCESS_MB + activations) + copies * LOADING * weights,
+        attempt,
+        most,
     )
 
 
@@ -173,10 +181,10 @@ def training_minutes(parameters: float, tokens: float, gpus: int, attempt: int, 
     return _minutes(seconds + 2 * 4 * parameters / DISK, attempt, most)
 
 
-def sampling_mb(parameters: float, processes: int, attempt: int) -> int:
+def sampling_mb(parameters: float, processes: int, attempt: int, most: float = math.inf) -> int:
     """Memory of a machine on which each of some processes loads a model in half precision."""
     return _megabytes(
-        SNAKEMAKE_MB + processes * (PROCESS_MB + LOADING * 2 * parameters / 1e6), attempt
+        SNAKEMAKE_MB + processes * (PROCESS_MB + LOADING * 2 * parameters / 1e6), attempt, most
     )
 
 
@@ -199,9 +207,10 @@ def sampling_minutes(
     return _minutes(reading + computing + 2 * parameters / DISK, attempt, most)
 
 
-def filtering_mb(instructions: int, attempt: int) -> int:
+def filtering_mb(instructions: int, attempt: int, most: float = math.inf) -> int:
     """Memory to compare instructions with each other and with benchmarks."""
-    return _megabytes(SNAKEMAKE_MB + ENCODER_MB + instructions * INSTRUCTION_BYTES / 1e6, attempt)
+    held = instructions * INSTRUCTION_BYTES / 1e6
+    return _megabytes(SNAKEMAKE_MB + ENCODER_MB + held, attempt, most)
 
 
 def filtering_minutes(instructions: int, attempt: int, most: int) -> int:
@@ -209,18 +218,21 @@ def filtering_minutes(instructions: int, attempt: int, most: int) -> int:
     return _minutes(instructions / ENCODES, attempt, most)
 
 
-def labelling_mb(replies: int, server: float | None, attempt: int) -> int:
+def labelling_mb(replies: int, server: float | None, attempt: int, most: float = math.inf) -> int:
     """Memory to ask for replies: of a remote endpoint, or of a server with `server` parameters that
     runs beside."""
     served = 0.0 if server is None else PROCESS_MB + LOADING * 2 * server / 1e6
     asking = CLIENT_MB + replies * LABELLED_BYTES / 1e6
-    return _megabytes(SNAKEMAKE_MB + served + asking, attempt)
+    return _megabytes(SNAKEMAKE_MB + served + asking, attempt, most)
 
 
-def judging_mb(replies: int, workers: int, memory_mb: int, attempt: int) -> int:
+def judging_mb(
+    replies: int, workers: int, memory_mb: int, attempt: int, most: float = math.inf
+) -> int:
     """Memory to judge replies, of which `workers` run code at a time, each in up to `memory_mb`."""
     programs = workers * (memory_mb + 100)
-    return _megabytes(SNAKEMAKE_MB + JUDGE_MB + programs + replies * JUDGED_BYTES / 1e6, attempt)
+    held = replies * JUDGED_BYTES / 1e6
+    return _megabytes(SNAKEMAKE_MB + JUDGE_MB + programs + held, attempt, most)
 
 
 def judging_minutes(runs: int, workers: int, timeout: float, attempt: int, most: int) -> int:
